@@ -1,0 +1,152 @@
+//! Parallel for on our pool: chunks claimed from one counter, the caller takes part, helpers are ordinary runnables.
+//!
+//! Nothing of any queue runs nested on the caller's stack: a helper runs chunks of this loop and nothing else, and the
+//! caller, when no chunk is left, waits only for helpers that are in one.
+
+use std::ops::Range;
+use std::panic::{Location, resume_unwind};
+use std::sync::Arc;
+
+use crate::block;
+use crate::catch::{self, Payload};
+use crate::handoff::{Ended, Waiter};
+use crate::pool::{self, Pool};
+use crate::runtime::Runtime;
+use crate::sync::atomic::{
+    AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed},
+};
+use crate::sync::{Mutex, lock};
+
+/// Chunks per thread: enough that a slow core does not hold the others up, few enough that claiming costs nothing.
+const CHUNKS: usize = 8;
+/// The caller has left: helpers that come now find nothing. Below it: how many helpers are in the loop.
+const CLOSED: usize = 1 << (usize::BITS - 1);
+
+/// Calls `f` for each number below `n`, on the workers of the current runtime (the default one, from other threads) and on
+/// this thread, and returns when all calls have returned. The order is not defined. `f` may borrow.
+///
+/// # Panics
+/// With a panic of `f`, after the calls that had begun have returned; calls that had not begun are left out.
+///
+/// ```
+/// let squares: Vec<_> = (0..100).map(|_| std::sync::atomic::AtomicUsize::new(0)).collect();
+/// singletrack_queues::apply(100, |i| squares[i].store(i * i, std::sync::atomic::Ordering::Relaxed));
+/// assert_eq!(squares[9].load(std::sync::atomic::Ordering::Relaxed), 81);
+/// ```
+#[track_caller]
+pub fn apply<F: Fn(usize) + Sync>(n: usize, f: F) {
+    apply_chunks(n, |range| range.for_each(&f));
+}
+
+/// As [`apply`], for loops whose body is tiny: `f` gets a range of numbers at a time.
+///
+/// # Panics
+/// As [`apply`].
+#[track_caller]
+pub fn apply_chunks<F: Fn(Range<usize>) + Sync>(n: usize, f: F) {
+    match pool::current() {
+        Some((pool, _)) => on(&pool, n, &f, Location::caller()),
+        None => on(Runtime::global().pool(), n, &f, Location::caller()),
+    }
+}
+
+impl Runtime {
+    /// As [`apply`], on the workers of this runtime.
+    ///
+    /// # Panics
+    /// As [`apply`].
+    #[track_caller]
+    pub fn apply<F: Fn(usize) + Sync>(&self, n: usize, f: F) {
+        on(self.pool(), n, &|range| range.for_each(&f), Location::caller());
+    }
+}
+
+/// What the caller and its helpers share; on the heap, because helpers may come after the caller has left.
+struct Loop {
+    n: usize,
+    chunk: usize,
+    next: AtomicUsize,
+    helpers: AtomicUsize,
+    /// The body and the caller's waiter, on the caller's stack: followed only by a helper that is counted in `helpers`.
+    body: *const (dyn Fn(Range<usize>) + Sync),
+    left: *const Waiter,
+    panic: Mutex<Option<Payload>>,
+}
+
+// SAFETY: `body` is `Sync`, `left` is made to be used by others, and both are followed only while the caller waits.
+unsafe impl Send for Loop {}
+// SAFETY: as above.
+unsafe impl Sync for Loop {}
+
+fn on(pool: &Arc<Pool>, n: usize, body: &(dyn Fn(Range<usize>) + Sync), site: &'static Location<'static>) {
+    let threads = pool.workers();
+    let chunk = n.div_ceil(threads * CHUNKS).max(1);
+    let helpers = (threads - 1).min(n.div_ceil(chunk).saturating_sub(1));
+    let left = Waiter::new();
+    // SAFETY: only the lifetime changes; see the field.
+    let body = unsafe {
+        std::mem::transmute::<*const (dyn Fn(Range<usize>) + Sync + '_), *const (dyn Fn(Range<usize>) + Sync + 'static)>(
+            body,
+        )
+    };
+    let shared = Arc::new(Loop {
+        n,
+        chunk,
+        next: AtomicUsize::new(0),
+        helpers: AtomicUsize::new(0),
+        body,
+        left: &raw const left,
+        panic: Mutex::new(None),
+    });
+    if pool.accepts() {
+        for _ in 0..helpers {
+            let shared = shared.clone();
+            pool.spawn(block::block(move || shared.help(), site));
+        }
+    }
+    shared.run();
+    // Acquire: what helpers did; Release is not needed, but the word is one.
+    if shared.helpers.fetch_or(CLOSED, AcqRel) != 0 && left.spin().is_none() {
+        pool::blocking(|| left.park());
+    }
+    let panic = lock(&shared.panic).take();
+    if let Some(payload) = panic {
+        resume_unwind(payload);
+    }
+}
+
+impl Loop {
+    /// Runs chunks until none is left.
+    fn run(&self) {
+        // SAFETY: the caller is in `on`, or waits there for this helper.
+        let body = unsafe { &*self.body };
+        loop {
+            // Relaxed: a ticket; what the chunks share is `f`'s business, and joining is `helpers`'.
+            let begin = self.next.fetch_add(self.chunk, Relaxed);
+            if begin >= self.n {
+                return;
+            }
+            let end = begin.saturating_add(self.chunk).min(self.n);
+            if let Err(payload) = catch::catch(|| body(begin..end)) {
+                self.next.store(self.n, Relaxed);
+                let late = lock(&self.panic).replace(payload);
+                catch::drop_quietly(late);
+            }
+        }
+    }
+
+    fn help(&self) {
+        let enter = |helpers: usize| if helpers & CLOSED == 0 { Some(helpers + 1) } else { None };
+        // Acquire: the caller is still there.
+        if self.helpers.fetch_update(Acquire, Relaxed, enter).is_err() {
+            return;
+        }
+        self.run();
+        // AcqRel: the caller sees what this helper did; the last one sees what the others did.
+        if self.helpers.fetch_sub(1, AcqRel) == CLOSED + 1 {
+            // SAFETY: the caller waits, and only the last helper out of a closed loop ends it.
+            unsafe { Waiter::end(self.left, Ended::Ran) };
+        }
+    }
+}

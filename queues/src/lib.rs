@@ -1,0 +1,75 @@
+//! Grand Central Dispatch for Rust: named serial queues over every core, without locks and without colouring functions
+//! `async`.
+//!
+//! State that many threads want lives on a [`Queue`]: programs *submit closures* to it, and it runs them one at a time, in
+//! order, on a work-stealing pool with one worker per core. [`Isolated`] lets the compiler check that nothing else touches
+//! the state.
+//!
+//! ```
+//! use singletrack_queues::{Group, Isolated, Queue};
+//!
+//! let accounts = Isolated::new(&Queue::new("accounts"), vec![100, 0]);
+//! let group = Group::new();
+//! for _ in 0..10 {
+//!     let accounts = accounts.clone();
+//!     group.submit(&Queue::new("teller"), move || {
+//!         accounts.submit(|all| {
+//!             all[0] -= 10;
+//!             all[1] += 10;
+//!         });
+//!     });
+//! }
+//! group.wait();
+//! assert_eq!(accounts.sync(|all| all.clone()), [0, 100]);
+//! ```
+//!
+//! The modules stand in reading order; each imports only from those below it.
+
+mod source;
+pub use source::Source;
+
+mod apply;
+pub use apply::{apply, apply_chunks};
+
+#[cfg(feature = "rayon")]
+mod parallel;
+#[cfg(feature = "rayon")]
+pub use parallel::parallel;
+
+mod concurrent;
+pub use concurrent::{ConcurrentQueue, ConcurrentQueueBuilder};
+
+mod isolated;
+pub use isolated::Isolated;
+
+mod group;
+pub use group::{Group, UnbalancedLeave};
+
+mod task;
+pub use task::{PanicPayload, Task, TaskError};
+
+mod queue;
+pub use queue::{DeadlockError, NotSuspended, Queue, QueueBuilder, Rejected, SyncError, Timer, TrySyncError};
+
+mod runtime;
+pub use runtime::{BuildError, Report, Runtime, RuntimeBuilder, Stats, Stuck};
+
+mod pool;
+pub use pool::blocking;
+
+mod timer;
+
+mod park;
+pub use park::Parker;
+
+mod handoff;
+
+mod mailbox;
+
+mod state;
+
+mod block;
+
+mod catch;
+
+mod sync;

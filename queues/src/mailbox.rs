@@ -1,0 +1,177 @@
+//! Many pushers, one drainer: an intrusive list whose tail is also the queue's lock.
+//!
+//! `tail` null means idle. Whoever turns it from null owns the *drain right*: it alone may touch `head`, run nodes and
+//! unlink them, until it turns `tail` back to null or passes the right on (by scheduling the queue). A node is unlinked
+//! only after it ran, so a non-null tail says "somebody owns this queue", and `sync` on an idle queue is one swap of null
+//! for a node on the stack and one back. This is the MCS lock (Mellor-Crummey and Scott, 1991) with closures for waiters.
+//!
+//! Nodes that may be pushed again while they run (queues, sources) are [detached](Mailbox::detach) first: a stub of the
+//! owner's takes their place in the list.
+//!
+//! | tail | head | who may do what |
+//! |---|---|---|
+//! | null | stale | idle: `push` or `try_hold` takes the drain right |
+//! | node | front | owned: pushers append behind `tail`; the owner runs from `head` on |
+//!
+//! Not for: deciding who drains (`queue`), suspension (`state`).
+
+use std::ptr::{self, NonNull};
+
+use crate::block::Node;
+use crate::sync::atomic::{
+    AtomicPtr,
+    Ordering::{AcqRel, Acquire, Relaxed, Release},
+};
+use crate::sync::{OwnerCell, spin};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    tail: AtomicPtr<Node>,
+    /// The first node that was not unlinked yet. Guarded by the drain right.
+    head: OwnerCell<*mut Node>,
+}
+
+// SAFETY: nodes are made to be sent (see `Runnable`), and `head` is touched by the holder of the drain right alone.
+unsafe impl Send for Mailbox {}
+// SAFETY: as above.
+unsafe impl Sync for Mailbox {}
+
+impl Mailbox {
+    pub(crate) fn new() -> Self {
+        Self { tail: AtomicPtr::new(ptr::null_mut()), head: OwnerCell::new(ptr::null_mut()) }
+    }
+
+    /// Appends `node`. `true`: the mailbox was idle, the caller has the drain right now and `node` is the front.
+    ///
+    /// # Safety
+    /// `node` is in no list, its `next` is null, and it stays valid until it is unlinked.
+    #[inline]
+    pub(crate) unsafe fn push(&self, node: NonNull<Node>) -> bool {
+        // Release: the node's content is visible to the drainer, which reads it behind the `next` stored below (or, if we
+        // became the owner, behind our own program order or the pool's hand-over). Acquire: if this took the mailbox from
+        // idle, everything under the last owner happened before us; partner: the Release in `try_close`.
+        let prev = self.tail.swap(node.as_ptr(), AcqRel);
+        if prev.is_null() {
+            // SAFETY: null to node gave us the drain right.
+            unsafe { self.head.set(node.as_ptr()) };
+            true
+        } else {
+            // SAFETY: `prev` is not unlinked before its `next` is set: `next_of` waits for it once `tail` has moved on.
+            // Release: partner is the Acquire in `next_of`.
+            unsafe { (*prev).next.store(node.as_ptr(), Release) };
+            false
+        }
+    }
+
+    /// Takes an idle mailbox with `node` as its front; false if it is owned.
+    ///
+    /// # Safety
+    /// As for [`push`](Self::push); the caller lets go with [`next_of`](Self::next_of) or [`try_close`](Self::try_close).
+    #[inline]
+    pub(crate) unsafe fn try_hold(&self, node: NonNull<Node>) -> bool {
+        // Relaxed peek: only saves the locked instruction when it is owned; the exchange decides.
+        // AcqRel as in `push`; Relaxed on failure, nothing is read then.
+        self.tail.load(Relaxed).is_null()
+            && self.tail.compare_exchange(ptr::null_mut(), node.as_ptr(), AcqRel, Relaxed).is_ok()
+    }
+
+    /// The first node.
+    ///
+    /// # Safety
+    /// The caller has the drain right, and left the front where it is with [`set_front`](Self::set_front) or `push` did.
+    #[inline]
+    pub(crate) unsafe fn front(&self) -> NonNull<Node> {
+        // SAFETY: the caller has the drain right; an owned mailbox has a front.
+        unsafe { NonNull::new_unchecked(self.head.get()) }
+    }
+
+    /// Leaves `node` as the front for the next owner of the drain right.
+    ///
+    /// # Safety
+    /// The caller has the drain right; `node` is the first that was not unlinked.
+    #[inline]
+    pub(crate) unsafe fn set_front(&self, node: NonNull<Node>) {
+        // SAFETY: the caller has the drain right.
+        unsafe { self.head.set(node.as_ptr()) };
+    }
+
+    /// The node behind `node`, if its pusher has linked it already.
+    ///
+    /// # Safety
+    /// The caller has the drain right and `node` is the front.
+    #[inline]
+    pub(crate) unsafe fn linked_after(&self, node: NonNull<Node>) -> Option<NonNull<Node>> {
+        // Acquire: the content of the next node; partner: the Release store in `push`.
+        // SAFETY: the front is valid until unlinked.
+        NonNull::new(unsafe { node.as_ref() }.next.load(Acquire))
+    }
+
+    /// Turns the mailbox idle if `node` is its last. `true`: the drain right is gone, and the mailbox itself may be.
+    ///
+    /// # Safety
+    /// The caller has the drain right, `node` is the front, and it ran.
+    #[inline]
+    pub(crate) unsafe fn try_close(&self, node: NonNull<Node>) -> bool {
+        // Release: all that ran under this right happens before the next owner's first step (partner: the Acquire half of
+        // the swap in `push` and of the exchange in `try_hold`). Failure reads nothing: Relaxed.
+        self.tail.compare_exchange(node.as_ptr(), ptr::null_mut(), Release, Relaxed).is_ok()
+    }
+
+    /// The node behind `node` once its pusher, who has swapped the tail, takes its second step.
+    ///
+    /// # Safety
+    /// As for [`linked_after`](Self::linked_after), and `tail` is known to have moved past `node`.
+    pub(crate) unsafe fn next_of(&self, node: NonNull<Node>) -> NonNull<Node> {
+        let mut round = 0;
+        loop {
+            // SAFETY: the caller's promise.
+            if let Some(next) = unsafe { self.linked_after(node) } {
+                return next;
+            }
+            spin(round);
+            round = round.saturating_add(1);
+        }
+    }
+
+    /// Unlinks the front after it ran: the next node, or `None` when the mailbox turned idle.
+    ///
+    /// # Safety
+    /// As for [`try_close`](Self::try_close).
+    #[inline]
+    pub(crate) unsafe fn unlink(&self, node: NonNull<Node>) -> Option<NonNull<Node>> {
+        // SAFETY: the caller's promise; when `try_close` fails, `tail` has moved on.
+        unsafe {
+            if let Some(next) = self.linked_after(node) {
+                return Some(next);
+            }
+            if self.try_close(node) { None } else { Some(self.next_of(node)) }
+        }
+    }
+
+    /// Takes the front out of the list before it runs, so that it may be pushed again meanwhile, here or elsewhere.
+    /// Returns the new front: the node behind it, or `stub`.
+    ///
+    /// # Safety
+    /// The caller has the drain right, `node` is the front, and `stub` is a node of the caller's that is in no list.
+    pub(crate) unsafe fn detach(&self, node: NonNull<Node>, stub: NonNull<Node>) -> NonNull<Node> {
+        // SAFETY: the caller's promise; after the exchange, or once a next one is linked, no pusher holds `node`.
+        unsafe {
+            let next = match self.linked_after(node) {
+                Some(next) => next,
+                None => {
+                    stub.as_ref().next.store(ptr::null_mut(), Relaxed);
+                    // Release: publishes the stub's null link to the pusher that will write it (partner: the Acquire
+                    // half of the swap in `push`). Relaxed on failure: `next_of` acquires.
+                    match self.tail.compare_exchange(node.as_ptr(), stub.as_ptr(), Release, Relaxed) {
+                        Ok(_) => stub,
+                        Err(_) => self.next_of(node),
+                    }
+                }
+            };
+            // Relaxed: the next push of this node publishes it.
+            node.as_ref().next.store(ptr::null_mut(), Relaxed);
+            next
+        }
+    }
+}

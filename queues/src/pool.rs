@@ -1,0 +1,409 @@
+//! The pool: as many workers as cores take runnables from each other's deques, and wait in parkers when there are none.
+//!
+//! A runnable is a lane with something to run (a queue, a source) or a one-shot block; the pool does not know which
+//! queue, and never runs one runnable in the middle of another. Its parts: `find` (where runnables wait), `sleep` (who
+//! sleeps and whom to wake), `worker` (the loop), `crew` (which thread holds which parker, stand-ins for blocked
+//! threads), `monitor` (notices the blocked), `cpu` (blocked or computing?).
+//!
+//! A runtime with N workers has N parkers. A thread that holds one is a worker; a thread that is stuck in a block is
+//! relieved of its parker by the monitor, a stand-in takes it over, and when the block ends the first thread waits as a
+//! spare for a moment, then ends. So the number of threads is bounded by a cap, and a stuck block stops nobody's I/O.
+
+mod cpu;
+mod crew;
+mod find;
+mod held;
+mod monitor;
+mod sleep;
+mod worker;
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+
+use crate::block::Runnable;
+use crate::park::Parker;
+use crate::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU64, AtomicUsize,
+    Ordering::{Acquire, Relaxed, Release, SeqCst},
+    fence,
+};
+use crate::timer::Timers;
+
+use crew::Crew;
+use held::Held;
+use monitor::Monitor;
+use sleep::Sleep;
+pub use worker::blocking;
+use worker::{Local, Slot};
+pub(crate) use worker::{Mark, Stuck, current};
+
+/// Everything runs.
+const OPEN: u8 = 0;
+/// `shutdown` began: threads outside are refused, running blocks may still submit.
+const CLOSING: u8 = 1;
+/// The deadline passed: what did not start is dropped.
+const HALTED: u8 = 2;
+/// The workers leave.
+const STOPPED: u8 = 3;
+
+/// The value of `pulse` that tells drains to drop what is left.
+const PULSE_HALTED: u64 = u64::MAX;
+
+/// A fixed limit of the monitor's book-keeping.
+pub(crate) const MAX_THREADS: usize = 4096;
+
+/// What a pool is made from.
+pub(crate) struct Plan {
+    pub(crate) name: String,
+    pub(crate) parkers: Vec<Arc<dyn Parker>>,
+    pub(crate) thread_cap: usize,
+}
+
+/// See the module.
+pub(crate) struct Pool {
+    name: String,
+    shared: find::Shared,
+    slots: Box<[CachePadded<Slot>]>,
+    /// Slots at and above this were never used: where scans end.
+    used: AtomicUsize,
+    sleep: CachePadded<Sleep>,
+    parkers: Box<[Arc<dyn Parker>]>,
+    crew: Crew,
+    monitor: Monitor,
+    pub(crate) timers: Timers,
+    pub(crate) held: Held,
+    phase: AtomicU8,
+    abandoned: AtomicBool,
+    /// Counts the monitor's ticks while anything runs: the time budget of drains, without reading a clock.
+    pulse: CachePadded<AtomicU64>,
+    pub(crate) counts: Counts,
+}
+
+/// Rare events, counted.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) panics: AtomicU64,
+    pub(crate) rejected: AtomicU64,
+    pub(crate) dropped: AtomicU64,
+    pub(crate) wakes: AtomicU64,
+    pub(crate) relieved: AtomicU64,
+}
+
+/// Where a runnable goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Next on this thread, if it is a worker: what was just submitted is warm.
+    Next,
+    /// Behind everything else: a queue that used up its budget, output that others may still add to.
+    Back,
+}
+
+impl Pool {
+    /// Makes the pool and starts its threads.
+    ///
+    /// # Errors
+    /// The system refused a thread.
+    pub(crate) fn start(plan: Plan) -> std::io::Result<Arc<Self>> {
+        let slots = (0..plan.thread_cap).map(|index| CachePadded::new(Slot::new(index))).collect();
+        let pool = Arc::new(Self {
+            name: plan.name,
+            shared: find::Shared::new(),
+            slots,
+            used: AtomicUsize::new(0),
+            sleep: CachePadded::new(Sleep::new()),
+            parkers: plan.parkers.into(),
+            crew: Crew::new(plan.thread_cap),
+            monitor: Monitor::new(),
+            timers: Timers::new(),
+            held: Held::new(),
+            phase: AtomicU8::new(OPEN),
+            abandoned: AtomicBool::new(false),
+            pulse: CachePadded::new(AtomicU64::new(0)),
+            counts: Counts::default(),
+        });
+        for parker in 0..pool.parkers.len() {
+            if let Err(error) = pool.crew_spawn(parker) {
+                pool.stop();
+                return Err(error);
+            }
+        }
+        if let Err(error) = pool.monitor_start() {
+            pool.stop();
+            return Err(error);
+        }
+        Ok(pool)
+    }
+
+    pub(crate) fn workers(&self) -> usize {
+        self.parkers.len()
+    }
+
+    /// May the calling thread submit? After `shutdown` began only running blocks may, and after its deadline nobody.
+    #[inline]
+    pub(crate) fn accepts(&self) -> bool {
+        // Relaxed: a submission that races with the beginning of a shutdown counts as earlier.
+        match self.phase.load(Relaxed) {
+            OPEN => true,
+            CLOSING => self.local().is_some(),
+            _ => false,
+        }
+    }
+
+    fn local(&self) -> Option<&Local> {
+        worker::local().filter(|local| local.belongs_to(self))
+    }
+
+    /// Takes a runnable; some worker will run it, unless the pool ended: then it is discarded here and now, and counted.
+    #[inline]
+    pub(crate) fn submit(&self, runnable: Runnable, place: Place) {
+        let Some(local) = self.local() else { return self.submit_from_outside(runnable) };
+        let visible = match place {
+            Place::Next => local.push_next(runnable),
+            Place::Back => {
+                local.push_back(runnable);
+                true
+            }
+        };
+        if visible {
+            self.notify();
+        }
+    }
+
+    fn submit_from_outside(&self, runnable: Runnable) {
+        self.shared.push(runnable);
+        // The fence inside also orders the push before the look at `phase`; partner: the fence in `stop`. Either we see
+        // the end and take things out again, or whoever ends the pool sees the push.
+        self.notify();
+        if self.phase.load(Relaxed) == STOPPED {
+            self.discard_shared();
+        }
+    }
+
+    /// Work was made visible: wakes a sleeper if that is needed.
+    #[inline]
+    fn notify(&self) {
+        if let Some(parker) = self.sleep.notify() {
+            self.unpark(parker);
+        }
+    }
+
+    #[cold]
+    fn unpark(&self, parker: usize) {
+        self.counts.wakes.fetch_add(1, Relaxed);
+        self.parkers[parker].unpark();
+    }
+
+    /// Is there a runnable that some thread could take?
+    fn has_work(&self) -> bool {
+        self.shared.has_any() || self.slots().any(|slot| slot.exposed.has_stealable())
+    }
+
+    /// The slots that threads have used so far.
+    fn slots(&self) -> impl Iterator<Item = &CachePadded<Slot>> {
+        self.slots[..self.used.load(Acquire)].iter()
+    }
+
+    /// Adds a timer; see [`Timers::add`].
+    pub(crate) fn add_timer(&self, delay: Duration, fire: Box<dyn FnOnce() + Send>) -> crate::timer::Key {
+        let (key, sleeper) = self.timers.add(delay, fire);
+        match sleeper {
+            Some(Some(keeper)) => self.unpark(keeper),
+            // Nobody keeps the time: whoever sleeps shall; whoever runs looks anyway.
+            Some(None) => self.wake_any(),
+            None => {}
+        }
+        key
+    }
+
+    fn wake_any(&self) {
+        if let Some(parker) = self.sleep.take_any() {
+            self.unpark(parker);
+        }
+    }
+
+    /// Has the deadline of a shutdown passed, so that blocks are dropped instead of run?
+    #[inline]
+    pub(crate) fn is_halted(&self) -> bool {
+        self.phase.load(Relaxed) >= HALTED
+    }
+
+    /// Counts the monitor's ticks, see [`Turn`].
+    #[inline]
+    pub(crate) fn turn(&self) -> Turn {
+        Turn(self.pulse.load(Relaxed))
+    }
+
+    /// The number of threads now, the highest so far, and how many of them wait as spares.
+    pub(crate) fn threads(&self) -> (usize, usize) {
+        self.crew.counts()
+    }
+
+    /// How many blocks the workers have run.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.slots().map(|slot| slot.blocks()).sum()
+    }
+
+    /// From now on only running blocks may submit.
+    pub(crate) fn close(&self) {
+        // SeqCst with `accepts` being Relaxed: a shutdown needs no more than "soon".
+        self.phase.fetch_max(CLOSING, SeqCst);
+    }
+
+    /// From now on drains drop what did not start.
+    pub(crate) fn halt(&self) {
+        self.phase.fetch_max(HALTED, SeqCst);
+        self.pulse.store(PULSE_HALTED, Relaxed);
+    }
+
+    /// Does nothing run, and is there nothing to run? Only meaningful once nobody outside may submit.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let resting = || self.slots().all(|slot| slot.is_resting());
+        let before = self.blocks();
+        // Twice, with the work in between: a worker that took the last runnable after the first look is seen by the second,
+        // or has counted what it ran.
+        resting()
+            && !self.has_work()
+            && !self.slots().any(|slot| slot.exposed.has_next())
+            && resting()
+            && self.blocks() == before
+    }
+
+    /// The threads that sit in a block now.
+    pub(crate) fn stuck(&self) -> Vec<Stuck> {
+        self.monitor.inspect(|| self.slots().filter_map(|slot| slot.stuck()).collect())
+    }
+
+    /// A lane whose memory ends here was visible to [`stuck`](Self::stuck) until a moment ago: waits until nobody reads it.
+    #[inline]
+    pub(crate) fn before_free(&self) {
+        self.monitor.wait_for_inspection();
+    }
+
+    /// Nobody can submit any more: the pool runs what it has, then ends by itself.
+    pub(crate) fn abandon(&self) {
+        self.close();
+        self.abandoned.store(true, SeqCst);
+        // Partner: the fence in `fall_asleep`. Either we see the sleeper, or it sees that the pool was abandoned.
+        fence(SeqCst);
+        self.wake_any();
+    }
+
+    fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Relaxed)
+    }
+
+    /// Asked by each worker that falls asleep: the last one ends an abandoned pool.
+    fn ends_if_abandoned(&self) -> bool {
+        let ends = self.is_abandoned() && self.is_quiet();
+        if ends {
+            self.stop();
+        }
+        ends
+    }
+
+    /// Ends the pool: its threads leave as soon as they come out of their blocks. Does not wait.
+    pub(crate) fn stop(&self) {
+        self.halt();
+        self.phase.store(STOPPED, SeqCst);
+        // Partner: the fence in `notify`; see `submit_from_outside`.
+        fence(SeqCst);
+        for parker in &self.parkers {
+            parker.unpark();
+        }
+        self.crew.wake_all();
+        self.monitor.wake();
+        self.discard_shared();
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.phase.load(Acquire) == STOPPED
+    }
+
+    /// Waits for the threads that have left their blocks; `false` if some are still in one at `deadline`.
+    pub(crate) fn join(&self, deadline: std::time::Instant) -> bool {
+        self.crew.wait_for_end(deadline)
+    }
+
+    fn discard_shared(&self) {
+        while let Some(runnable) = self.shared.pop() {
+            self.discard(runnable);
+        }
+        self.counts.dropped.fetch_add(self.timers.clear(), Relaxed);
+    }
+
+    /// Drops what suspended lanes hold: the label of each, and how many blocks.
+    pub(crate) fn discard_held(&self) -> Vec<(String, u64)> {
+        let discard = |lane: NonNull<crate::block::Node>| {
+            // SAFETY: taken out of the list, the lane and its drain right are ours; it is alive, because it holds blocks.
+            unsafe {
+                let vtable = lane.as_ref().vtable;
+                let label = (*(vtable.label)(lane)).to_owned();
+                let count = (vtable.discard)(lane);
+                self.count_dropped(count);
+                (label, count)
+            }
+        };
+        self.held.take_all().into_iter().map(discard).collect()
+    }
+
+    fn discard(&self, Runnable(node): Runnable) {
+        // SAFETY: we took it out of the pool, so we are its one holder; it never ran.
+        let count = unsafe { (node.as_ref().vtable.discard)(node) };
+        self.counts.dropped.fetch_add(count, Relaxed);
+    }
+
+    pub(crate) fn count_dropped(&self, blocks: u64) {
+        self.counts.dropped.fetch_add(blocks, Relaxed);
+    }
+
+    pub(crate) fn count_rejected(&self) {
+        self.counts.rejected.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn count_panic(&self) {
+        self.counts.panics.fetch_add(1, Relaxed);
+    }
+
+    fn publish_used(&self, slot: usize) {
+        // Release: the slot is complete since `start`; partner: the Acquire in `slots`.
+        self.used.fetch_max(slot + 1, Release);
+    }
+
+    /// Identity, for comparing.
+    fn as_ptr(&self) -> NonNull<Self> {
+        NonNull::from(self)
+    }
+}
+
+/// The pulse when a drain began: tells it when its time is over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turn(u64);
+
+/// What a drain shall do before its next block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Go {
+    /// Run it.
+    On,
+    /// Leave it for later: others wait.
+    Yield,
+    /// Drop it and all behind it.
+    Halt,
+}
+
+impl Turn {
+    /// The pulse is read once per block: a shared line that changes once a millisecond at most.
+    #[inline]
+    pub(crate) fn go(self, pool: &Pool) -> Go {
+        let pulse = pool.pulse.load(Relaxed);
+        if pulse == PULSE_HALTED {
+            Go::Halt
+        } else if pulse.wrapping_sub(self.0) < 2 {
+            Go::On
+        } else {
+            Go::Yield
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Where runnables wait for a worker, and how one is found: the only door to crossbeam-deque.
+//!
+//! Three places. Each thread has a *next* slot (the runnable it submitted last: run next, while its data is warm) and a
+//! FIFO deque; all share an injector for what comes from other threads. A thread takes from its slot, its deque, the
+//! injector, then steals half of somebody's deque, starting at a random one.
+//!
+//! The slot cannot be stolen by a searching worker: a message that hops between two queues stays on one core. So that it
+//! never hides work, a displaced runnable goes to the deque, the slot is used a bounded number of times in a row, and
+//! the monitor empties the slot of a thread that sits in one block for long.
+//! Not for: waking anybody (`sleep`).
+
+use std::cell::Cell;
+use std::ptr::{self, NonNull};
+
+use crossbeam_deque::{Injector, Steal, Stealer, Worker};
+
+use crate::block::{Node, Runnable};
+use crate::sync::atomic::{
+    AtomicPtr,
+    Ordering::{Acquire, Relaxed, Release},
+};
+
+/// How often in a row the slot goes before the deque: bounds how long two queues that feed each other delay a third.
+const STREAK: u32 = 32;
+
+/// The part that everybody may take from.
+pub(crate) struct Shared {
+    injector: Injector<Runnable>,
+}
+
+/// The part of one thread that others may take from.
+pub(crate) struct Exposed {
+    stealer: Stealer<Runnable>,
+    /// Set by the owner alone (from null), taken by whoever swaps it to null.
+    next: AtomicPtr<Node>,
+}
+
+/// The part that only its thread touches.
+pub(crate) struct Own {
+    deque: Worker<Runnable>,
+    streak: Cell<u32>,
+    random: Cell<u32>,
+}
+
+impl Own {
+    pub(crate) fn new(seed: u32) -> (Self, Exposed) {
+        let deque = Worker::new_fifo();
+        let exposed = Exposed { stealer: deque.stealer(), next: AtomicPtr::new(ptr::null_mut()) };
+        (Self { deque, streak: Cell::new(0), random: Cell::new(seed | 1) }, exposed)
+    }
+
+    /// Puts `runnable` behind everything of this thread.
+    pub(crate) fn push_back(&self, runnable: Runnable) {
+        self.deque.push(runnable);
+    }
+
+    /// Makes `runnable` the next; `true` if another one was displaced into the deque, where others can see it.
+    pub(crate) fn push_next(&self, exposed: &Exposed, runnable: Runnable) -> bool {
+        // Relaxed: only this thread sets it; a thief could have emptied it, which the swap below tells.
+        if exposed.next.load(Relaxed).is_null() {
+            // Release: partner is the Acquire of a thief's `take_next`.
+            exposed.next.store(runnable.0.as_ptr(), Release);
+            return false;
+        }
+        // Release as above; Acquire is not needed, what comes back was put there by this thread.
+        match NonNull::new(exposed.next.swap(runnable.0.as_ptr(), Release)) {
+            Some(displaced) => {
+                self.deque.push(Runnable(displaced));
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The next runnable of this thread.
+    pub(crate) fn pop(&self, exposed: &Exposed) -> Option<Runnable> {
+        if self.streak.get() < STREAK {
+            if let Some(next) = exposed.take_next() {
+                self.streak.set(self.streak.get() + 1);
+                return Some(next);
+            }
+            self.streak.set(0);
+            self.deque.pop()
+        } else {
+            self.streak.set(0);
+            self.deque.pop().or_else(|| exposed.take_next())
+        }
+    }
+
+    /// Where to start stealing (xorshift; Marsaglia, 2003).
+    fn pick(&self, among: usize) -> usize {
+        let mut x = self.random.get();
+        x ^= x << 13;
+        x ^= x >> 17;
+        x ^= x << 5;
+        self.random.set(x);
+        x as usize % among
+    }
+
+    /// Takes from the injector: one, and some more into the deque.
+    pub(crate) fn pop_shared(&self, shared: &Shared) -> Option<Runnable> {
+        loop {
+            match shared.injector.steal_batch_and_pop(&self.deque) {
+                Steal::Success(runnable) => return Some(runnable),
+                Steal::Empty => return None,
+                Steal::Retry => {}
+            }
+        }
+    }
+
+    /// Takes from the other threads' deques: one, and half of the rest into the own deque.
+    pub(crate) fn steal<'a>(&self, count: usize, others: impl Fn(usize) -> Option<&'a Exposed>) -> Option<Runnable> {
+        let first = self.pick(count);
+        loop {
+            let mut again = false;
+            for victim in (first..count).chain(0..first).filter_map(&others) {
+                match victim.stealer.steal_batch_and_pop(&self.deque) {
+                    Steal::Success(runnable) => return Some(runnable),
+                    Steal::Retry => again = true,
+                    Steal::Empty => {}
+                }
+            }
+            if !again {
+                return None;
+            }
+        }
+    }
+
+    /// Moves everything of this thread where all can see it; `true` if there was something.
+    pub(crate) fn give_away(&self, exposed: &Exposed, shared: &Shared) -> bool {
+        let mut any = false;
+        while let Some(runnable) = self.deque.pop().or_else(|| exposed.take_next()) {
+            shared.push(runnable);
+            any = true;
+        }
+        any
+    }
+}
+
+impl Exposed {
+    /// Takes what the slot holds.
+    pub(crate) fn take_next(&self) -> Option<Runnable> {
+        // Relaxed peek: saves the locked instruction; the swap decides.
+        if self.next.load(Relaxed).is_null() {
+            return None;
+        }
+        // Acquire: what the owner wrote before it put it there; partner: the Release in `push_next`.
+        NonNull::new(self.next.swap(ptr::null_mut(), Acquire)).map(Runnable)
+    }
+
+    pub(crate) fn has_next(&self) -> bool {
+        !self.next.load(Relaxed).is_null()
+    }
+
+    pub(crate) fn has_stealable(&self) -> bool {
+        !self.stealer.is_empty()
+    }
+}
+
+impl Shared {
+    pub(crate) fn new() -> Self {
+        Self { injector: Injector::new() }
+    }
+
+    pub(crate) fn push(&self, runnable: Runnable) {
+        self.injector.push(runnable);
+    }
+
+    pub(crate) fn has_any(&self) -> bool {
+        !self.injector.is_empty()
+    }
+
+    /// Takes one, without a deque to put more into.
+    pub(crate) fn pop(&self) -> Option<Runnable> {
+        loop {
+            match self.injector.steal() {
+                Steal::Success(runnable) => return Some(runnable),
+                Steal::Empty => return None,
+                Steal::Retry => {}
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(queues_loom)))]
+mod tests {
+    use super::*;
+    use crate::block;
+    use std::panic::Location;
+
+    fn runnables(count: usize) -> Vec<Runnable> {
+        (0..count).map(|_| Runnable(block::block(|| {}, Location::caller()))).collect()
+    }
+
+    fn free(all: Vec<Runnable>) {
+        for runnable in all {
+            // SAFETY: made by `runnables`, never run.
+            unsafe { (runnable.0.as_ref().vtable.discard)(runnable.0) };
+        }
+    }
+
+    #[test]
+    fn the_last_submitted_goes_first_and_the_displaced_ones_in_order() {
+        let (own, exposed) = Own::new(1);
+        let all = runnables(3);
+        assert!(!own.push_next(&exposed, all[0]), "nothing to displace");
+        assert!(own.push_next(&exposed, all[1]));
+        assert!(own.push_next(&exposed, all[2]));
+        let order: Vec<_> = std::iter::from_fn(|| own.pop(&exposed)).collect();
+        assert_eq!(order, [all[2], all[0], all[1]]);
+        free(all);
+    }
+
+    #[test]
+    fn the_slot_does_not_starve_the_deque() {
+        let (own, exposed) = Own::new(1);
+        let all = runnables(2);
+        own.push_back(all[0]);
+        let mut turns = 0;
+        own.push_next(&exposed, all[1]);
+        while own.pop(&exposed) != Some(all[0]) {
+            turns += 1;
+            own.push_next(&exposed, all[1]);
+        }
+        assert_eq!(turns, STREAK);
+        free(all);
+    }
+
+    #[test]
+    fn what_is_given_away_is_found_by_others() {
+        let shared = Shared::new();
+        let (own, exposed) = Own::new(1);
+        let all = runnables(3);
+        own.push_back(all[0]);
+        own.push_back(all[1]);
+        own.push_next(&exposed, all[2]);
+        assert!(own.give_away(&exposed, &shared));
+        assert!(!own.give_away(&exposed, &shared));
+        let (other, _) = Own::new(2);
+        let mut found = vec![other.pop_shared(&shared).expect("three were given")];
+        found.extend(std::iter::from_fn(|| other.deque.pop()));
+        found.extend(std::iter::from_fn(|| shared.pop()));
+        found.sort_by_key(|runnable| runnable.0);
+        let mut expected = all.clone();
+        expected.sort_by_key(|runnable| runnable.0);
+        assert_eq!(found, expected);
+        free(all);
+    }
+}

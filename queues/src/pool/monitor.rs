@@ -1,0 +1,180 @@
+//! The monitor: one thread that, while anything runs, looks once a millisecond whether a worker is stuck in one block.
+//!
+//! A stuck worker that is blocked in the kernel gets a stand-in at the second look; one that computes after a few more,
+//! and no more than one per worker. The monitor also frees a runnable from the slot of a stuck thread, fires timers that
+//! nobody looks at, and counts the pulse, by which drains measure their turn without reading a clock.
+//! When nothing ran for a few looks it sleeps for good; the first worker that wakes wakes it. An idle runtime is silent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{MAX_THREADS, PULSE_HALTED, Pool};
+use crate::catch::AbortOnUnwind;
+use crate::sync::atomic::{
+    AtomicBool,
+    Ordering::{Relaxed, SeqCst},
+    fence,
+};
+use crate::sync::{Condvar, Mutex, lock, wait, wait_timeout};
+
+/// Between two looks.
+const TICK: Duration = Duration::from_millis(1);
+/// Quiet looks before it sleeps for good.
+const QUIET: u32 = 3;
+/// Looks that a computing block may take before others get a stand-in.
+const COMPUTING: u32 = 4;
+
+/// See the module.
+pub(super) struct Monitor {
+    /// It sleeps, or is about to, without a timeout.
+    asleep: AtomicBool,
+    bell: Mutex<bool>,
+    rung: Condvar,
+    /// Somebody reads lanes that other threads run; see `inspect`.
+    inspecting: AtomicBool,
+    inspection: Mutex<()>,
+}
+
+/// What the last look saw of one slot.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    beat: u64,
+    looks: u32,
+}
+
+impl Monitor {
+    pub(super) fn new() -> Self {
+        Self {
+            asleep: AtomicBool::new(false),
+            bell: Mutex::new(false),
+            rung: Condvar::new(),
+            inspecting: AtomicBool::new(false),
+            inspection: Mutex::new(()),
+        }
+    }
+
+    /// A worker woke up: the monitor must look from now on.
+    pub(super) fn running(&self) {
+        // Dekker: the worker stored its state, then looks at `asleep`; the monitor stores `asleep`, then looks at the
+        // states. With a SeqCst fence on both sides at least one sees the other.
+        fence(SeqCst);
+        if self.asleep.load(Relaxed) {
+            self.wake();
+        }
+    }
+
+    pub(super) fn wake(&self) {
+        *lock(&self.bell) = true;
+        self.rung.notify_one();
+    }
+
+    fn rest(&self, timeout: Option<Duration>) {
+        let mut bell = lock(&self.bell);
+        match timeout {
+            Some(timeout) if !*bell => bell = wait_timeout(&self.rung, bell, timeout),
+            Some(_) => {}
+            None => {
+                while !*bell {
+                    bell = wait(&self.rung, bell);
+                }
+            }
+        }
+        *bell = false;
+    }
+
+    /// Runs `read`, which may look at the lanes that threads run now: none of them is freed meanwhile.
+    pub(super) fn inspect<R>(&self, read: impl FnOnce() -> R) -> R {
+        let _one = lock(&self.inspection);
+        self.inspecting.store(true, Relaxed);
+        // Partner: the fence in `wait_for_inspection`. Either the one who frees sees the inspection and waits, or we see
+        // that its lane is in no slot any more.
+        fence(SeqCst);
+        let result = read();
+        self.inspecting.store(false, Relaxed);
+        result
+    }
+
+    /// See [`Pool::before_free`].
+    #[inline]
+    pub(super) fn wait_for_inspection(&self) {
+        fence(SeqCst);
+        if self.inspecting.load(Relaxed) {
+            drop(lock(&self.inspection));
+        }
+    }
+}
+
+impl Pool {
+    pub(super) fn monitor_start(self: &Arc<Self>) -> std::io::Result<()> {
+        let pool = self.clone();
+        let name = format!("{}-monitor", self.name);
+        std::thread::Builder::new().name(name).spawn(move || pool.monitor_run()).map(drop)
+    }
+
+    fn monitor_run(self: &Arc<Self>) {
+        let _bug = AbortOnUnwind;
+        let mut seen = vec![Seen::default(); self.slots.len().min(MAX_THREADS)];
+        let mut quiet = 0;
+        while !self.is_stopped() {
+            if quiet < QUIET {
+                self.monitor.rest(Some(TICK));
+            } else {
+                self.monitor.asleep.store(true, Relaxed);
+                // See `Monitor::running`.
+                fence(SeqCst);
+                if !self.look(&mut seen) {
+                    self.monitor.rest(None);
+                }
+                self.monitor.asleep.store(false, Relaxed);
+                quiet = 0;
+            }
+            // Only this thread counts; a halt is final.
+            let pulse = self.pulse.load(Relaxed);
+            if pulse != PULSE_HALTED {
+                let _ = self.pulse.compare_exchange(pulse, pulse + 1, Relaxed, Relaxed);
+            }
+            quiet = if self.look(&mut seen) { 0 } else { quiet + 1 };
+        }
+    }
+
+    /// Looks at every thread; `true` if anything moved or runs.
+    fn look(self: &Arc<Self>, seen: &mut [Seen]) -> bool {
+        let mut alive = false;
+        for (slot, seen) in self.slots().zip(seen) {
+            let beat = slot.blocks();
+            let moved = beat != seen.beat;
+            let running = slot.is_running();
+            alive |= moved || running;
+            *seen = Seen { beat, looks: if moved || !running && !slot.is_relieved() { 0 } else { seen.looks + 1 } };
+            if seen.looks == 0 {
+                continue;
+            }
+            if let Some(hidden) = slot.exposed.take_next() {
+                self.shared.push(hidden);
+                self.notify();
+            }
+            let Some(parker) = slot.parker() else { continue };
+            if running && self.needs_stand_in(parker) {
+                let blocked = slot.is_blocked();
+                let computing = seen.looks >= COMPUTING && self.crew.busy() < 2 * self.workers();
+                if !((blocked || computing) && self.relieve(slot)) {
+                    // Nobody stands in, yet or at all: what its parker watches is not forgotten.
+                    self.parkers[parker].poll();
+                }
+            }
+        }
+        for parker in self.crew.unattended() {
+            self.parkers[parker].poll();
+        }
+        self.attend_again();
+        if alive {
+            self.timers.fire_due();
+        }
+        alive
+    }
+
+    /// Would anything wait if the thread that holds `parker` stayed where it is?
+    fn needs_stand_in(&self, parker: usize) -> bool {
+        self.parkers[parker].watches() || self.has_work()
+    }
+}

@@ -1,0 +1,318 @@
+//! A named serial queue: runs its blocks one at a time, in order.
+//!
+//! The story of a block: [`Queue::submit`] erases it (`block`), pushes it (`mailbox`), and if that turned the queue on
+//! schedules the queue on its target (`core`): another queue, or the pool. A worker takes the queue and drains it (`core`),
+//! block by block. `sync` runs on the caller's thread when the queue is idle, and queues up otherwise (`sync`). Which
+//! queues a thread is in right now, for "am I on it?" and for deadlocks, is kept by `current`.
+
+mod core;
+mod current;
+mod sync;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::panic::Location;
+use std::ptr::NonNull;
+use std::time::Duration;
+
+use crate::block::{self, Node};
+use crate::runtime::Runtime;
+
+use self::core::QueueCore;
+pub(crate) use self::core::Target;
+pub(crate) use self::current::{Frame, concurrent};
+pub use self::sync::{DeadlockError, SyncError, TrySyncError};
+
+/// A named serial queue: blocks submitted to it run one at a time, in order, on the workers of its runtime.
+///
+/// This is a handle: cloning it is one addition, and dropping the last one still runs what was submitted. An idle queue
+/// costs about a hundred bytes and no thread, so have one per object that needs guarding: a million of them are normal.
+///
+/// Ordering: blocks of one thread run in the order of its calls; blocks of several threads in the order in which their
+/// submissions took effect. Each block happens-after the one before it, on whatever thread. Nothing ever runs in the
+/// middle of a block.
+///
+/// A block that panics is logged with the queue's label and the place that submitted it, and counted; the queue goes on.
+///
+/// ```
+/// use singletrack_queues::Queue;
+///
+/// let lobby = Queue::new("room.lobby");
+/// lobby.submit(|| println!("one at a time"));
+/// let four = lobby.sync(|| 2 + 2);
+/// assert_eq!(four, 4);
+/// ```
+pub struct Queue {
+    core: NonNull<QueueCore>,
+}
+
+// SAFETY: what the handle points to is shared between threads by design: a mailbox of `Send` blocks, atomics, and fields
+// that do not change; `core` counts the handles.
+unsafe impl Send for Queue {}
+// SAFETY: as above.
+unsafe impl Sync for Queue {}
+
+impl Queue {
+    /// Makes a serial queue on the [default runtime](Runtime::global).
+    ///
+    /// # Panics
+    /// When the default runtime cannot be started, see [`Runtime::global`].
+    #[track_caller]
+    pub fn new(label: impl Into<Cow<'static, str>>) -> Self {
+        Self::builder(label).build()
+    }
+
+    /// Starts to describe a queue: its runtime or its target.
+    pub fn builder(label: impl Into<Cow<'static, str>>) -> QueueBuilder {
+        QueueBuilder { label: label.into(), runtime: None, target: None }
+    }
+
+    fn core(&self) -> &QueueCore {
+        // SAFETY: the core lives as long as any handle.
+        unsafe { self.core.as_ref() }
+    }
+
+    /// The name that it was given.
+    #[must_use]
+    pub fn label(&self) -> &str {
+        self.core().label()
+    }
+
+    /// The runtime whose workers run its blocks.
+    #[must_use]
+    pub fn runtime(&self) -> Runtime {
+        Runtime::from_owner(self.core().owner().clone())
+    }
+
+    /// Submits a block and does not wait.
+    ///
+    /// After the runtime was [shut down](Runtime::shutdown) the block is dropped, which is logged and counted; use
+    /// [`try_submit`](Self::try_submit) to get it back instead.
+    #[track_caller]
+    #[inline]
+    pub fn submit<F: FnOnce() + Send + 'static>(&self, f: F) {
+        self.submit_at(f, Location::caller());
+    }
+
+    pub(crate) fn submit_at<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) {
+        if !self.core().pool().accepts() {
+            return self.refuse(site);
+        }
+        // SAFETY: a fresh block.
+        unsafe { self.core().push(block::block(f, site)) };
+    }
+
+    #[cold]
+    fn refuse(&self, site: &'static Location<'static>) {
+        self.core().pool().count_rejected();
+        log::warn!("a block submitted to \"{}\" at {site} was dropped: its runtime was shut down", self.label());
+    }
+
+    /// Submits a block, or gives it back.
+    ///
+    /// # Errors
+    /// [`Rejected`], with the closure in it, after the runtime was shut down.
+    #[track_caller]
+    pub fn try_submit<F: FnOnce() + Send + 'static>(&self, f: F) -> Result<(), Rejected<F>> {
+        if !self.core().pool().accepts() {
+            self.core().pool().count_rejected();
+            return Err(Rejected(f));
+        }
+        // SAFETY: a fresh block.
+        unsafe { self.core().push(block::block(f, Location::caller())) };
+        Ok(())
+    }
+
+    /// Submits a block once `delay` has passed. Dropping the [`Timer`] does not cancel it.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let queue = singletrack_queues::Queue::new("ticks");
+    /// let timer = queue.submit_after(Duration::from_secs(3600), || unreachable!());
+    /// assert!(timer.cancel());
+    /// ```
+    #[track_caller]
+    pub fn submit_after<F: FnOnce() + Send + 'static>(&self, delay: Duration, f: F) -> Timer {
+        let (queue, site) = (self.clone(), Location::caller());
+        let pool = self.core().pool();
+        if !pool.accepts() {
+            self.refuse(site);
+            return Timer { runtime: self.runtime(), key: None };
+        }
+        let key = pool.add_timer(delay, Box::new(move || queue.submit_at(f, site)));
+        Timer { runtime: self.runtime(), key: Some(key) }
+    }
+
+    /// Pushes a lane that is turned on.
+    ///
+    /// # Safety
+    /// As for [`QueueCore::push`].
+    #[inline]
+    pub(crate) unsafe fn push_node(&self, node: NonNull<Node>) {
+        // SAFETY: the caller's promise.
+        unsafe { self.core().push(node) };
+    }
+
+    /// As [`push_node`](Self::push_node); the queue goes behind everything that waits already.
+    ///
+    /// # Safety
+    /// As for [`QueueCore::push`].
+    #[inline]
+    pub(crate) unsafe fn push_node_later(&self, node: NonNull<Node>) {
+        // SAFETY: the caller's promise.
+        unsafe { self.core().push_later(node) };
+    }
+
+    /// Holds the queue: the running block finishes, later ones wait for [`resume`](Self::resume). Counts.
+    ///
+    /// `sync` waits meanwhile. Dropping the last handle of a suspended queue resumes it: what was submitted runs.
+    ///
+    /// # Panics
+    /// When it is suspended 2^31 - 1 times already.
+    pub fn suspend(&self) {
+        assert!(self.core().suspend(), "queue \"{}\" is suspended too often: somebody forgets to resume", self.label());
+    }
+
+    /// Takes one [`suspend`](Self::suspend) back.
+    ///
+    /// # Errors
+    /// [`NotSuspended`] when it was resumed as often as suspended.
+    pub fn resume(&self) -> Result<(), NotSuspended> {
+        if self.core().resume() { Ok(()) } else { Err(NotSuspended { label: self.label().to_owned() }) }
+    }
+
+    /// Is the calling thread in a block of this queue, or of a queue that targets it?
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        current::is_inside(self.core())
+    }
+}
+
+impl Clone for Queue {
+    fn clone(&self) -> Self {
+        self.core().add_handle();
+        Self { core: self.core }
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: this handle was counted once and is not used again.
+        unsafe { QueueCore::drop_handle(self.core) };
+    }
+}
+
+impl PartialEq for Queue {
+    fn eq(&self, other: &Self) -> bool {
+        self.core == other.core
+    }
+}
+
+impl Eq for Queue {}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("label", &self.label()).finish_non_exhaustive()
+    }
+}
+
+impl Runtime {
+    /// Makes a serial queue on this runtime.
+    #[track_caller]
+    pub fn queue(&self, label: impl Into<Cow<'static, str>>) -> Queue {
+        Queue::builder(label).runtime(self).build()
+    }
+}
+
+/// Describes a queue before it is made. A target must exist before what targets it, so no cycle can be built.
+#[derive(Debug)]
+#[must_use = "nothing is made before `build`"]
+pub struct QueueBuilder {
+    label: Cow<'static, str>,
+    runtime: Option<Runtime>,
+    target: Option<Queue>,
+}
+
+impl QueueBuilder {
+    /// Its blocks run as part of `target`: queues with a common target exclude one another and keep their own order.
+    /// The runtime is the target's then.
+    pub fn target(mut self, target: &Queue) -> Self {
+        self.target = Some(target.clone());
+        self
+    }
+
+    /// Its blocks run on the workers of `runtime` instead of the default one.
+    pub fn runtime(mut self, runtime: &Runtime) -> Self {
+        self.runtime = Some(runtime.clone());
+        self
+    }
+
+    /// Makes the queue.
+    ///
+    /// # Panics
+    /// When it would be on the default runtime, and that cannot be started; see [`Runtime::global`]. When both a target
+    /// and another runtime were given.
+    #[track_caller]
+    pub fn build(self) -> Queue {
+        let target = match (self.target, self.runtime) {
+            (Some(target), runtime) => {
+                assert!(
+                    runtime.is_none_or(|runtime| runtime == target.runtime()),
+                    "queue \"{}\" cannot target \"{}\": that queue is on another runtime; leave out `runtime`",
+                    self.label,
+                    target.label(),
+                );
+                Target::Queue(target)
+            }
+            (None, runtime) => Target::Pool(runtime.unwrap_or_else(Runtime::global).into_owner()),
+        };
+        Queue { core: QueueCore::new(self.label, target, Location::caller()) }
+    }
+}
+
+/// A closure that was not taken because the runtime was shut down.
+pub struct Rejected<F>(pub F);
+
+impl<F> fmt::Debug for Rejected<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rejected(..)")
+    }
+}
+
+impl<F> fmt::Display for Rejected<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the queue's runtime was shut down; the block comes back unrun")
+    }
+}
+
+impl<F> std::error::Error for Rejected<F> {}
+
+/// [`Queue::resume`] without a [`Queue::suspend`] to take back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotSuspended {
+    label: String,
+}
+
+impl fmt::Display for NotSuspended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "queue \"{}\" is not suspended: it was resumed as often as suspended", self.label)
+    }
+}
+
+impl std::error::Error for NotSuspended {}
+
+/// A block that waits for its time, see [`Queue::submit_after`].
+#[derive(Debug)]
+pub struct Timer {
+    runtime: Runtime,
+    key: Option<crate::timer::Key>,
+}
+
+impl Timer {
+    /// Takes the block back, and drops it with all it captured, here and now. `false`: its time came already.
+    pub fn cancel(&self) -> bool {
+        let Some(fire) = self.key.and_then(|key| self.runtime.pool().timers.cancel(key)) else { return false };
+        crate::catch::drop_quietly(fire);
+        true
+    }
+}

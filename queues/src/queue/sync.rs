@@ -1,0 +1,543 @@
+//! `sync`: run here and now if the queue is idle, else queue up and wait.
+//!
+//! Idle queue: one exchange takes the drain right with a node on the caller's stack, the closure runs on this thread, one
+//! exchange gives it back. With targets the same is done for each level. Busy queue: the closure itself is pushed, by
+//! pointer; whoever drains runs it, and a thread that lets go of the queue runs up to [`COMBINE`] closures of other waiters
+//! before it schedules the rest ("flat combining", Hendler, Incze, Shavit and Tzafrir, 2010). That is why the closure
+//! must be `Send`: under contention it may run on another thread while its own waits.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{Location, resume_unwind};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Queue;
+use super::core::QueueCore;
+use super::current::{self, Frame};
+use crate::block::{self, Kind, Node, VTable};
+use crate::catch::{self, Payload};
+use crate::handoff::{Ended, Waiter};
+use crate::pool::{self, Place};
+use crate::sync::atomic::{
+    AtomicU8,
+    Ordering::{AcqRel, Acquire, Release},
+};
+use crate::sync::{Condvar, Mutex, lock, now, wait_timeout};
+
+/// How many closures of other threads one thread runs before it lets somebody else: bounds how late its own `sync` returns.
+const COMBINE: u32 = 64;
+
+impl Queue {
+    /// Runs `f` on the queue and returns its value: on this thread if the queue is idle, otherwise after all that was
+    /// submitted before. `f` may borrow.
+    ///
+    /// Under contention `f` may run on another thread while this one waits; thread-locals are that thread's then.
+    ///
+    /// ```
+    /// let queue = singletrack_queues::Queue::new("counter");
+    /// let mut log = Vec::new();
+    /// let length = queue.sync(|| {
+    ///     log.push("borrowed");
+    ///     log.len()
+    /// });
+    /// assert_eq!(length, 1);
+    /// ```
+    ///
+    /// # Panics
+    /// With the panic of `f`, if that panics: the queue itself goes on. With a sentence that names the queues, instead of
+    /// waiting for ever, when this thread is in a block of this queue, or of one that shares a target with it; see
+    /// [`try_sync`](Self::try_sync) and [`sync_timeout`](Self::sync_timeout) for errors instead. When the queue was busy
+    /// and its runtime was shut down before `f` could run.
+    #[track_caller]
+    #[inline]
+    pub fn sync<R: Send, F: FnOnce() -> R + Send>(&self, f: F) -> R {
+        let core = self.core();
+        if core.target().is_none() && core.state.is_clear() {
+            let node = Node::new(&HOLDER, Location::caller());
+            // SAFETY: `node` lives until `hold` is dropped, which unlinks it.
+            if unsafe { core.mail.try_hold(NonNull::from(&node)) } {
+                let _hold = Hold { core, node: &node };
+                let frame = Frame::serial(core);
+                let _inside = frame.enter();
+                return f();
+            }
+        }
+        self.sync_or_wait(f, Location::caller())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn sync_or_wait<R: Send, F: FnOnce() -> R + Send>(&self, f: F, site: &'static Location<'static>) -> R {
+        let f = match self.try_hold_chain(f, site) {
+            Ok(value) => return value,
+            Err(f) => f,
+        };
+        if let Some(inside) = current::blocks_on(self.core()) {
+            panic!("{}", DeadlockError::new(self, inside, site));
+        }
+        let mut block = SyncBlock {
+            node: Node::new(const { &SyncBlock::<R, F>::VTABLE }, site),
+            waiter: Waiter::new(),
+            body: Some(f),
+            result: None,
+        };
+        let node = NonNull::from(&mut block).cast::<Node>();
+        // SAFETY: the block stays on this stack until the waiter ended. It may be sent: `F` and `R` are `Send`.
+        let ended = unsafe {
+            self.core().push(node);
+            let waiter = &raw const (*node.cast::<SyncBlock<R, F>>().as_ptr()).waiter;
+            match (*waiter).spin() {
+                Some(ended) => ended,
+                None => pool::blocking(|| (*waiter).park()),
+            }
+        };
+        debug_assert!(block.waiter.is_over());
+        match (ended, block.result) {
+            (Ended::Ran, Some(Ok(value))) => value,
+            (Ended::Ran, Some(Err(payload))) => resume_unwind(payload),
+            _ => panic!(
+                "sync on \"{}\" at {site}: the queue was busy, and its runtime was shut down before the closure could run",
+                self.label()
+            ),
+        }
+    }
+
+    /// Runs `f` here if this queue and all its targets are idle.
+    fn try_hold_chain<R, F: FnOnce() -> R>(&self, f: F, site: &'static Location<'static>) -> Result<R, F> {
+        let mut body = Some(f);
+        let mut result = None;
+        let core = self.core();
+        let ran = hold_chain(Some(core), site, &mut || {
+            let frame = Frame::serial(core);
+            let _inside = frame.enter();
+            result = body.take().map(|f| f());
+        });
+        match (ran, body, result) {
+            (true, None, Some(value)) => Ok(value),
+            (false, Some(f), None) => Err(f),
+            _ => unreachable!("the closure runs if and only if every level was taken"),
+        }
+    }
+
+    /// Runs `f` if that is possible without waiting for anybody; gives it back otherwise.
+    ///
+    /// # Errors
+    /// [`TrySyncError::Busy`] when the queue, or one of its targets, is busy or suspended; [`TrySyncError::Deadlock`] when
+    /// it would never become idle, because this very thread is in it. Both hold the closure.
+    ///
+    /// # Panics
+    /// With the panic of `f`.
+    #[track_caller]
+    pub fn try_sync<R: Send, F: FnOnce() -> R + Send>(&self, f: F) -> Result<R, TrySyncError<F>> {
+        let site = Location::caller();
+        self.try_hold_chain(f, site).map_err(|f| match current::blocks_on(self.core()) {
+            Some(inside) => TrySyncError::Deadlock(DeadlockError::new(self, inside, site), f),
+            None => TrySyncError::Busy(f),
+        })
+    }
+
+    /// As [`sync`](Self::sync), but waits no longer than `timeout` for `f` to begin. Once it has begun it is waited for.
+    ///
+    /// # Errors
+    /// [`SyncError`]: too late, a deadlock, or the runtime was shut down; `f` was dropped unrun in each case.
+    ///
+    /// # Panics
+    /// With the panic of `f`.
+    #[track_caller]
+    pub fn sync_timeout<R: Send, F: FnOnce() -> R + Send>(&self, timeout: Duration, f: F) -> Result<R, SyncError> {
+        let site = Location::caller();
+        let mut f = match self.try_hold_chain(f, site) {
+            Ok(value) => return Ok(value),
+            Err(f) => Some(f),
+        };
+        if let Some(inside) = current::blocks_on(self.core()) {
+            return Err(SyncError::Deadlock(DeadlockError::new(self, inside, site)));
+        }
+        let deadline = now().checked_add(timeout);
+        let mut result = None;
+        let mut body = || result = f.take().map(catch::catch);
+        let timed = Arc::new(Timed::new(site, &mut body));
+        let node = Timed::into_node(timed.clone());
+        // SAFETY: the block is on the heap and counted; `body` is touched by others only between a claim and its end, and
+        // `Timed::wait` returns in no such moment. It may be sent: `F` and `R` are `Send`.
+        unsafe { self.core().push(node) };
+        match timed.wait(deadline) {
+            Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: timeout }),
+            Claim::Dropped => Err(SyncError::Shutdown { label: self.label().to_owned() }),
+            _ => match result {
+                Some(Ok(value)) => Ok(value),
+                Some(Err(payload)) => resume_unwind(payload),
+                None => unreachable!("it ended, so it ran"),
+            },
+        }
+    }
+}
+
+/// The node of a thread that holds a queue itself: never run by anybody.
+static HOLDER: VTable = VTable {
+    kind: Kind::Once,
+    run: holder_does_not_run,
+    finish: holder_does_not_finish,
+    discard: holder_is_not_discarded,
+    label: block::no_label,
+};
+
+unsafe fn holder_does_not_run(_: NonNull<Node>) -> Option<Payload> {
+    unreachable!("the thread that holds a queue unlinks its node itself")
+}
+
+unsafe fn holder_does_not_finish(_: NonNull<Node>) {
+    unreachable!("the thread that holds a queue unlinks its node itself")
+}
+
+unsafe fn holder_is_not_discarded(_: NonNull<Node>) -> u64 {
+    unreachable!("the thread that holds a queue unlinks its node itself")
+}
+
+/// The drain right, held by a thread for one closure; let go on drop, also when the closure panics.
+struct Hold<'a> {
+    core: &'a QueueCore,
+    node: &'a Node,
+}
+
+impl Drop for Hold<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: we hold the drain right since `try_hold`, our node is the front.
+        unsafe {
+            if let Some(next) = self.core.mail.unlink(NonNull::from(self.node)) {
+                settle(self.core, next);
+            }
+        }
+    }
+}
+
+/// Takes `core` and all its targets, if all are idle, and runs `f`. `None`: everything is taken.
+fn hold_chain(core: Option<&QueueCore>, site: &'static Location<'static>, f: &mut dyn FnMut()) -> bool {
+    let Some(core) = core else {
+        f();
+        return true;
+    };
+    if !core.state.is_clear() {
+        return false;
+    }
+    let node = Node::new(&HOLDER, site);
+    // SAFETY: `node` lives until `_hold` is dropped, which unlinks it.
+    if !unsafe { core.mail.try_hold(NonNull::from(&node)) } {
+        return false;
+    }
+    let _hold = Hold { core, node: &node };
+    hold_chain(core.target(), site, f)
+}
+
+/// Lets go of a queue in which others wait: runs some waiters' closures, then schedules the rest.
+///
+/// # Safety
+/// The caller has the drain right, and `node` is the front.
+#[cold]
+unsafe fn settle(core: &QueueCore, mut node: NonNull<Node>) {
+    // SAFETY: the drain right is ours until the mailbox closes or the queue is scheduled.
+    unsafe {
+        let mut left = if core.target().is_none() { COMBINE } else { 0 };
+        while left > 0 && node.as_ref().vtable.kind == Kind::Sync && core.state.is_clear() {
+            let vtable = node.as_ref().vtable;
+            let next = {
+                // The closure is another thread's: what this thread is in besides must not concern it.
+                let frame = Frame::serial_alone(core);
+                let _inside = frame.enter();
+                let none = (vtable.run)(node);
+                debug_assert!(none.is_none(), "a waiter gets its panic itself");
+                core.mail.unlink(node)
+            };
+            (vtable.finish)(node);
+            match next {
+                Some(next) => node = next,
+                None => return,
+            }
+            left -= 1;
+        }
+        core.mail.set_front(node);
+        core.schedule(Place::Next);
+    }
+}
+
+/// A closure on the stack of the thread that waits for it.
+#[repr(C)]
+struct SyncBlock<R, F> {
+    node: Node,
+    waiter: Waiter,
+    body: Option<F>,
+    result: Option<Result<R, Payload>>,
+}
+
+impl<R: Send, F: FnOnce() -> R + Send> SyncBlock<R, F> {
+    const VTABLE: VTable = VTable {
+        kind: Kind::Sync,
+        run: Self::run,
+        finish: Self::finish,
+        discard: Self::discard,
+        label: block::no_label,
+    };
+
+    unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
+        let this = node.cast::<Self>().as_ptr();
+        // SAFETY: the waiting thread does not touch `body` and `result` before the waiter ended.
+        unsafe {
+            if let Some(body) = (*this).body.take() {
+                (*this).result = Some(catch::catch(body));
+            }
+        }
+        None
+    }
+
+    unsafe fn finish(node: NonNull<Node>) {
+        let this = node.cast::<Self>().as_ptr();
+        // SAFETY: it ran, is in no list, and is ended once; dead afterwards.
+        unsafe { Waiter::end(&raw const (*this).waiter, Ended::Ran) };
+    }
+
+    unsafe fn discard(node: NonNull<Node>) -> u64 {
+        let this = node.cast::<Self>().as_ptr();
+        // SAFETY: it is in no list and will not run; dead afterwards. Its thread drops the closure.
+        unsafe { Waiter::end(&raw const (*this).waiter, Ended::Dropped) };
+        1
+    }
+}
+
+/// Who may touch the closure of a timed `sync`.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claim {
+    /// Nobody yet: the first to change this word.
+    Open,
+    /// The drainer runs it.
+    Running,
+    /// It ran.
+    Ran,
+    /// The waiting thread took it back: too late.
+    Withdrawn,
+    /// It never will run.
+    Dropped,
+}
+
+/// A closure that its thread may take back: the node is on the heap, because it stays in the mailbox then.
+#[repr(C)]
+struct Timed {
+    node: Node,
+    claim: AtomicU8,
+    /// On the stack of the waiting thread; touched by the one who claimed it.
+    body: *mut (dyn FnMut() + 'static),
+    ended: Mutex<bool>,
+    bell: Condvar,
+}
+
+// SAFETY: `body` is a `FnMut` over `Send` parts, touched only under the claim; the rest is shared by design.
+unsafe impl Send for Timed {}
+// SAFETY: as above.
+unsafe impl Sync for Timed {}
+
+impl Timed {
+    const VTABLE: VTable = VTable {
+        kind: Kind::Sync,
+        run: Self::run,
+        finish: Self::finish,
+        discard: Self::discard,
+        label: block::no_label,
+    };
+
+    fn new<'a>(site: &'static Location<'static>, body: &'a mut (dyn FnMut() + 'a)) -> Self {
+        // SAFETY: only the lifetime changes. The pointer is followed between a claim and its end alone, and the waiting
+        // thread, on whose stack `body` lies, does not leave `wait` in such a moment.
+        let body = unsafe {
+            std::mem::transmute::<*mut (dyn FnMut() + 'a), *mut (dyn FnMut() + 'static)>(std::ptr::from_mut(body))
+        };
+        let node = Node::new(&Self::VTABLE, site);
+        Self { node, claim: AtomicU8::new(Claim::Open as u8), body, ended: Mutex::new(false), bell: Condvar::new() }
+    }
+
+    /// The mailbox's count of it.
+    fn into_node(timed: Arc<Self>) -> NonNull<Node> {
+        // SAFETY: an `Arc` is never null.
+        unsafe { NonNull::new_unchecked(Arc::into_raw(timed).cast_mut()) }.cast()
+    }
+
+    fn claim(&self, claim: Claim) -> bool {
+        // AcqRel: whoever claims sees the closure as its thread left it.
+        self.claim.compare_exchange(Claim::Open as u8, claim as u8, AcqRel, Acquire).is_ok()
+    }
+
+    fn end(&self, how: Claim) {
+        // Release: the result is visible to the waiting thread; partner: the Acquire in `wait`.
+        self.claim.store(how as u8, Release);
+        *lock(&self.ended) = true;
+        self.bell.notify_one();
+    }
+
+    /// Waits until it ran or was dropped; withdraws it at the deadline, if it has not begun.
+    fn wait(&self, deadline: Option<Instant>) -> Claim {
+        pool::blocking(|| {
+            let mut ended = lock(&self.ended);
+            while !*ended {
+                let left = match deadline {
+                    Some(deadline) => deadline.saturating_duration_since(now()),
+                    None => Duration::MAX,
+                };
+                if left.is_zero() && self.claim(Claim::Withdrawn) {
+                    return Claim::Withdrawn;
+                }
+                // Too late to withdraw: it runs, and its end rings.
+                let left = if left.is_zero() { Duration::MAX } else { left };
+                ended = wait_timeout(&self.bell, ended, left.min(Duration::from_secs(3600)));
+            }
+            match self.claim.load(Acquire) {
+                claim if claim == Claim::Dropped as u8 => Claim::Dropped,
+                _ => Claim::Ran,
+            }
+        })
+    }
+
+    unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
+        // SAFETY: the mailbox's count keeps it alive.
+        let this = unsafe { node.cast::<Self>().as_ref() };
+        if this.claim(Claim::Running) {
+            // SAFETY: claimed: the waiting thread waits for the end, which comes next.
+            unsafe { (*this.body)() };
+            this.end(Claim::Ran);
+        }
+        None
+    }
+
+    unsafe fn finish(node: NonNull<Node>) {
+        // SAFETY: the mailbox's count, made in `into_node`.
+        drop(unsafe { Arc::from_raw(node.cast::<Self>().as_ptr()) });
+    }
+
+    unsafe fn discard(node: NonNull<Node>) -> u64 {
+        // SAFETY: as in `run` and `finish`.
+        unsafe {
+            let this = node.cast::<Self>().as_ref();
+            let open = this.claim(Claim::Dropped);
+            if open {
+                this.end(Claim::Dropped);
+            }
+            Self::finish(node);
+            u64::from(open)
+        }
+    }
+}
+
+/// A wait that could never end, found before waiting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadlockError {
+    wanted: String,
+    inside: String,
+    site: &'static Location<'static>,
+}
+
+impl DeadlockError {
+    fn new(wanted: &Queue, inside: String, site: &'static Location<'static>) -> Self {
+        Self { wanted: wanted.label().to_owned(), inside, site }
+    }
+
+    /// For other kinds of queue.
+    pub(crate) fn named(wanted: &str, inside: &str, site: &'static Location<'static>) -> Self {
+        Self { wanted: wanted.to_owned(), inside: inside.to_owned(), site }
+    }
+
+    /// The label of the queue that was waited for.
+    #[must_use]
+    pub fn wanted(&self) -> &str {
+        &self.wanted
+    }
+
+    /// The label of the queue in whose block this thread is, and that the other cannot run without.
+    #[must_use]
+    pub fn inside(&self) -> &str {
+        &self.inside
+    }
+}
+
+impl fmt::Display for DeadlockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { wanted, inside, site } = self;
+        write!(
+            f,
+            "deadlock: sync on \"{wanted}\" at {site} would wait for ever, because this thread is in a block of \
+             \"{inside}\"; call the closure directly, or use submit"
+        )
+    }
+}
+
+impl std::error::Error for DeadlockError {}
+
+/// Why [`Queue::try_sync`] did not run the closure, which comes back.
+pub enum TrySyncError<F> {
+    /// The queue or one of its targets is busy, or suspended.
+    Busy(F),
+    /// This thread is in a block that the queue waits for.
+    Deadlock(DeadlockError, F),
+}
+
+impl<F> TrySyncError<F> {
+    /// The closure that was not run.
+    pub fn into_inner(self) -> F {
+        match self {
+            Self::Busy(f) | Self::Deadlock(_, f) => f,
+        }
+    }
+}
+
+impl<F> fmt::Debug for TrySyncError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy(_) => f.write_str("Busy(..)"),
+            Self::Deadlock(error, _) => f.debug_tuple("Deadlock").field(error).finish_non_exhaustive(),
+        }
+    }
+}
+
+impl<F> fmt::Display for TrySyncError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy(_) => f.write_str("the queue is busy or suspended; try again, or use sync to wait"),
+            Self::Deadlock(error, _) => error.fmt(f),
+        }
+    }
+}
+
+impl<F: Any> std::error::Error for TrySyncError<F> {}
+
+/// Why [`Queue::sync_timeout`] did not run the closure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SyncError {
+    /// The queue did not come to it in time.
+    Timeout {
+        /// The queue.
+        label: String,
+        /// The time that was given.
+        after: Duration,
+    },
+    /// This thread is in a block that the queue waits for.
+    Deadlock(DeadlockError),
+    /// The runtime was shut down.
+    Shutdown {
+        /// The queue.
+        label: String,
+    },
+}
+
+impl fmt::Display for SyncError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout { label, after } => {
+                write!(f, "queue \"{label}\" did not come to the closure within {after:?}")
+            }
+            Self::Deadlock(error) => error.fmt(f),
+            Self::Shutdown { label } => write!(f, "the runtime of queue \"{label}\" was shut down"),
+        }
+    }
+}
+
+impl std::error::Error for SyncError {}

@@ -1,0 +1,399 @@
+//! A set of workers and what runs on it: builder, default runtime, shutdown and its report.
+//!
+//! Not for: how workers find work and sleep (`pool`), what a queue is (`queue`).
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use once_cell::sync::OnceCell;
+
+use crate::block;
+use crate::park::{Parker, ThreadParker};
+use crate::pool::{self, Plan, Pool};
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::now;
+
+/// Most workers that a runtime can have.
+const MAX_WORKERS: usize = 1024;
+/// Threads, stand-ins for blocked workers included, unless the builder says otherwise.
+const DEFAULT_THREAD_CAP: usize = 64;
+/// After the deadline of a shutdown: for threads to drop what they hold, and to be seen stuck.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// Lets the pool end, once it ran all it has, when the last runtime handle and the last queue are gone.
+pub(crate) struct Owner {
+    pool: Arc<Pool>,
+}
+
+impl Owner {
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+}
+
+impl fmt::Debug for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Owner").field("workers", &self.pool.workers()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.pool.abandon();
+    }
+}
+
+/// The workers that run blocks: one per core, each waiting in a [`Parker`] when there is nothing to do, and one monitor
+/// thread that looks after blocked ones. This is a handle; queues keep their runtime alive.
+///
+/// ```
+/// use singletrack_queues::Runtime;
+/// use std::time::Duration;
+///
+/// let runtime = Runtime::builder().workers(2).name("disk").build()?;
+/// let queue = runtime.queue("index");
+/// queue.submit(|| println!("on a runtime of its own"));
+/// let report = runtime.shutdown(Duration::from_secs(5));
+/// assert_eq!(report.dropped, 0);
+/// # Ok::<(), singletrack_queues::BuildError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    owner: Arc<Owner>,
+}
+
+impl PartialEq for Runtime {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.owner.pool, &other.owner.pool)
+    }
+}
+
+impl Eq for Runtime {}
+
+static GLOBAL: OnceCell<Runtime> = OnceCell::new();
+
+impl Runtime {
+    /// Starts to describe a runtime.
+    #[must_use]
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder { workers: None, thread_cap: None, name: "singletrack".into(), parkers: None }
+    }
+
+    /// The default runtime, made when first used: a worker per core.
+    ///
+    /// # Panics
+    /// When the system refuses its threads; see [`try_global`](Self::try_global).
+    #[must_use]
+    pub fn global() -> Self {
+        match Self::try_global() {
+            Ok(runtime) => runtime,
+            Err(error) => panic!("the default runtime cannot start: {error}"),
+        }
+    }
+
+    /// The default runtime, or why it cannot be had. A failed start is tried again by the next call.
+    ///
+    /// # Errors
+    /// [`BuildError::Threads`] when the system refuses its threads.
+    pub fn try_global() -> Result<Self, BuildError> {
+        GLOBAL.get_or_try_init(|| Self::builder().build()).cloned()
+    }
+
+    /// The parker that the calling worker holds now: its index, as given to [`RuntimeBuilder::parkers`]. `None` on threads
+    /// that are not workers, and while a stand-in has it.
+    #[must_use]
+    pub fn current_parker() -> Option<usize> {
+        pool::current().and_then(|(_, parker)| parker)
+    }
+
+    pub(crate) fn from_owner(owner: Arc<Owner>) -> Self {
+        Self { owner }
+    }
+
+    pub(crate) fn into_owner(self) -> Arc<Owner> {
+        self.owner
+    }
+
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.owner.pool
+    }
+
+    /// Submits a one-shot block straight to the workers: it belongs to no queue and runs beside everything else.
+    #[track_caller]
+    pub fn spawn<F: FnOnce() + Send + 'static>(&self, f: F) {
+        let site = Location::caller();
+        if self.pool().accepts() {
+            self.pool().spawn(block::block(f, site));
+        } else {
+            self.pool().count_rejected();
+            log::warn!("a block spawned at {site} was dropped: its runtime was shut down");
+        }
+    }
+
+    /// How many workers, and so how many parkers, it has.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.pool().workers()
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let pool = self.pool();
+        let (threads, peak_threads) = pool.threads();
+        Stats {
+            workers: pool.workers(),
+            threads,
+            peak_threads,
+            blocks: pool.blocks(),
+            panics: pool.counts.panics.load(Relaxed),
+            rejected: pool.counts.rejected.load(Relaxed),
+            dropped: pool.counts.dropped.load(Relaxed),
+            wakes: pool.counts.wakes.load(Relaxed),
+            relieved: pool.counts.relieved.load(Relaxed),
+            timers: pool.timers.len(),
+        }
+    }
+
+    /// Ends the runtime: runs what was submitted, within `deadline`, and reports.
+    ///
+    /// From the beginning on, submissions from threads outside are refused, and timers that are not due are dropped; blocks
+    /// that run may submit more. When nothing is left, or at the deadline, what did not start is dropped, and the threads
+    /// end. A block that is still running then is reported as stuck, with its queue and the place that submitted it.
+    ///
+    /// Waits for up to `deadline` and a tenth of a second. From a second call on there is nothing left to do.
+    ///
+    /// # Panics
+    /// When called from a block of this runtime: it would wait for itself.
+    pub fn shutdown(&self, deadline: Duration) -> Report {
+        let pool = self.pool();
+        assert!(
+            !pool::current().is_some_and(|(current, _)| Arc::ptr_eq(&current, pool)),
+            "shutdown was called from a block of the runtime that it would wait for; call it from another thread"
+        );
+        let begin = now();
+        let end = begin.checked_add(deadline).unwrap_or_else(|| begin + Duration::from_secs(86_400 * 365));
+        let (ran, dropped) = (pool.blocks(), pool.counts.dropped.load(Relaxed));
+        pool.close();
+        pool.count_dropped(pool.timers.clear());
+        let quiet = wait_for_quiet(pool, end);
+        pool.halt();
+        if !quiet {
+            wait_for_quiet(pool, now() + GRACE);
+        }
+        let stuck = if pool.is_quiet() { Vec::new() } else { pool.stuck() };
+        let suspended = pool.discard_held();
+        pool.stop();
+        pool.join(now() + GRACE);
+        Report {
+            deadline_passed: !quiet,
+            ran: pool.blocks() - ran,
+            dropped: pool.counts.dropped.load(Relaxed) - dropped,
+            stuck: stuck.into_iter().map(|stuck| Stuck { label: stuck.label, site: stuck.site }).collect(),
+            suspended,
+            took: begin.elapsed(),
+        }
+    }
+}
+
+/// Looks until nothing runs. A shutdown is no hot path: looking is simpler than being told, and cannot miss.
+fn wait_for_quiet(pool: &Pool, end: Instant) -> bool {
+    let mut pause = Duration::from_micros(50);
+    while !pool.is_quiet() {
+        if now() >= end {
+            return false;
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(2));
+    }
+    true
+}
+
+/// Describes a runtime before it is made.
+#[must_use = "nothing is made before `build`"]
+pub struct RuntimeBuilder {
+    workers: Option<usize>,
+    thread_cap: Option<usize>,
+    name: String,
+    parkers: Option<MakeParker>,
+}
+
+type MakeParker = Box<dyn FnMut(usize) -> std::io::Result<Arc<dyn Parker>>>;
+
+impl RuntimeBuilder {
+    /// How many workers; default: as many as cores that this process may use.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Most threads at a time, stand-ins for blocked workers included; default 64, or twice the workers if that is more.
+    pub fn thread_cap(mut self, cap: usize) -> Self {
+        self.thread_cap = Some(cap);
+        self
+    }
+
+    /// What its threads are called, with a number behind it; default `singletrack`. Linux shows 15 bytes.
+    pub fn name(mut self, name: &str) -> Self {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// How workers wait; default: on a condition variable. Called once per worker with its index.
+    pub fn parkers<M>(mut self, make: M) -> Self
+    where
+        M: FnMut(usize) -> std::io::Result<Arc<dyn Parker>> + 'static,
+    {
+        self.parkers = Some(Box::new(make));
+        self
+    }
+
+    /// Makes the runtime and starts its threads.
+    ///
+    /// # Errors
+    /// [`BuildError`]: a number that makes no sense, a parker that cannot be made, or threads that the system refuses.
+    pub fn build(self) -> Result<Runtime, BuildError> {
+        let workers = self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        if !(1..=MAX_WORKERS).contains(&workers) {
+            return Err(BuildError::Workers(workers));
+        }
+        let thread_cap = self.thread_cap.unwrap_or(DEFAULT_THREAD_CAP.max(2 * workers));
+        if !(workers..=pool::MAX_THREADS).contains(&thread_cap) {
+            return Err(BuildError::ThreadCap { cap: thread_cap, workers });
+        }
+        let mut make = self.parkers.unwrap_or_else(|| Box::new(|_| Ok(Arc::new(ThreadParker::new()) as _)));
+        let parkers =
+            (0..workers).map(&mut make).collect::<Result<_, _>>().map_err(|error| BuildError::Parker(error.into()))?;
+        let plan = Plan { name: self.name, parkers, thread_cap };
+        let pool = Pool::start(plan).map_err(|error| BuildError::Threads(error.into()))?;
+        Ok(Runtime { owner: Arc::new(Owner { pool }) })
+    }
+}
+
+impl fmt::Debug for RuntimeBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { workers, thread_cap, name, .. } = self;
+        f.debug_struct("RuntimeBuilder")
+            .field("workers", workers)
+            .field("thread_cap", thread_cap)
+            .field("name", name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a runtime could not be made.
+#[derive(Clone, Debug)]
+pub enum BuildError {
+    /// Not between 1 and 1,024.
+    Workers(usize),
+    /// Fewer threads than workers, or more than 4,096.
+    ThreadCap {
+        /// What was asked for.
+        cap: usize,
+        /// The workers that must fit.
+        workers: usize,
+    },
+    /// A parker could not be made.
+    Parker(Arc<std::io::Error>),
+    /// The system refused a thread.
+    Threads(Arc<std::io::Error>),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Workers(workers) => write!(f, "a runtime has 1 to {MAX_WORKERS} workers, not {workers}"),
+            Self::ThreadCap { cap, workers } => {
+                write!(
+                    f,
+                    "the cap of threads must be between the {workers} workers and {}, not {cap}",
+                    pool::MAX_THREADS
+                )
+            }
+            Self::Parker(error) => write!(f, "a worker's parker could not be made: {error}"),
+            Self::Threads(error) => write!(f, "the system refused a thread: {error}; lower the number of workers"),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Parker(error) | Self::Threads(error) => Some(&**error),
+            _ => None,
+        }
+    }
+}
+
+/// What a runtime has done so far; counts since its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Workers, and so parkers.
+    pub workers: usize,
+    /// Threads now: workers, stand-ins and spares; the monitor is not counted.
+    pub threads: usize,
+    /// The most threads at a time so far.
+    pub peak_threads: usize,
+    /// Blocks that workers began.
+    pub blocks: u64,
+    /// Blocks that panicked with nobody waiting for them.
+    pub panics: u64,
+    /// Submissions that were refused because of a shutdown.
+    pub rejected: u64,
+    /// Blocks that were taken, and dropped by a shutdown.
+    pub dropped: u64,
+    /// Sleeping workers that were woken by a system call.
+    pub wakes: u64,
+    /// Workers that a stand-in took over from, because they sat in a block.
+    pub relieved: u64,
+    /// Timers that wait for their time.
+    pub timers: usize,
+}
+
+/// How a shutdown went.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// Something was left at the deadline.
+    pub deadline_passed: bool,
+    /// Blocks that ran since the shutdown began.
+    pub ran: u64,
+    /// Blocks and timers that were dropped unrun.
+    pub dropped: u64,
+    /// Blocks that were still running at the deadline.
+    pub stuck: Vec<Stuck>,
+    /// Suspended queues, and how many of the dropped blocks were in each.
+    pub suspended: Vec<(String, u64)>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A block that did not end in time.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Stuck {
+    /// The queue.
+    pub label: String,
+    /// Where the block was submitted.
+    pub site: Option<&'static Location<'static>>,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = if self.deadline_passed { "the deadline passed" } else { "all done" };
+        write!(f, "{end} after {:.1?}: {} blocks ran, {} were dropped", self.took, self.ran, self.dropped)?;
+        for Stuck { label, site } in &self.stuck {
+            write!(f, "; stuck in \"{label}\"")?;
+            if let Some(site) = site {
+                write!(f, ", submitted at {site}")?;
+            }
+        }
+        for (label, blocks) in &self.suspended {
+            write!(f, "; \"{label}\" was suspended with {blocks} blocks")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! The one word of a queue besides its mailbox: is it suspended, and did its drainer leave because of that?
+//!
+//! | bits | name | set | cleared |
+//! |---|---|---|---|
+//! | 0 | `HELD` | by the drainer that meets a suspension: it keeps the drain right for nobody and leaves | by the last `resume`, which schedules the queue again |
+//! | 1.. | count | `suspend` adds one | `resume` takes one |
+//!
+//! Together with the mailbox these are all the states of a queue, and all its moves:
+//!
+//! | state | tail | word | moves |
+//! |---|---|---|---|
+//! | idle | null | 0 | push: scheduled; `sync`: running on the caller; suspend: idle, suspended |
+//! | scheduled | node | 0 | a worker: running; suspend: scheduled, suspended |
+//! | running | node | 0 | last block ends: idle; budget ends: scheduled; suspend: running, suspended |
+//! | idle, suspended | null | n | push: scheduled, suspended; `sync` queues up; last resume: idle |
+//! | scheduled, suspended | node | n | a worker: held; last resume: scheduled |
+//! | running, suspended | node | n | block ends: held, or idle, suspended; last resume: running |
+//! | held | node | n + `HELD` | last resume: scheduled |
+//!
+//! `HELD` without a count, or with a null tail, does not exist. Every move is one read-modify-write of this word, so a
+//! resume either comes before the drainer's [`hold`](State::hold), which then fails and drains on, or sees `HELD`.
+
+use crate::sync::atomic::{
+    AtomicU32,
+    Ordering::{AcqRel, Acquire, Relaxed},
+};
+
+const HELD: u32 = 1;
+const ONE: u32 = 2;
+
+/// What a `resume` found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resumed {
+    /// It was not suspended.
+    NotSuspended,
+    /// Others still hold it, or its drainer never noticed.
+    Nothing,
+    /// The drainer left: the caller has the drain right and must schedule the queue.
+    Schedule,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct State(AtomicU32);
+
+impl State {
+    pub(crate) fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
+    /// Not suspended? Acquire: what happened before a `resume` is visible to the block that runs because of it.
+    #[inline]
+    pub(crate) fn is_clear(&self) -> bool {
+        self.0.load(Acquire) == 0
+    }
+
+    /// One more suspension; false if the count is full (2^31 - 1).
+    pub(crate) fn suspend(&self) -> bool {
+        // AcqRel on all moves of this word: each happens-after the one before, as under a lock; none is hot.
+        self.0.fetch_update(AcqRel, Relaxed, |word| word.checked_add(ONE)).is_ok()
+    }
+
+    /// One suspension less.
+    pub(crate) fn resume(&self) -> Resumed {
+        let step = |word: u32| match word {
+            0..ONE => None,
+            word if word - ONE == HELD => Some(0),
+            word => Some(word - ONE),
+        };
+        match self.0.fetch_update(AcqRel, Relaxed, step) {
+            Err(_) => Resumed::NotSuspended,
+            Ok(before) if before == ONE + HELD => Resumed::Schedule,
+            Ok(_) => Resumed::Nothing,
+        }
+    }
+
+    /// The drainer wants to leave because of a suspension. `false`: it was resumed meanwhile; drain on.
+    pub(crate) fn hold(&self) -> bool {
+        let step = |word: u32| if word >= ONE { Some(word | HELD) } else { None };
+        self.0.fetch_update(AcqRel, Relaxed, step).is_ok()
+    }
+
+    /// Forgets every suspension (the last handle is gone, or the runtime ends). `true`: the drainer had left, as for
+    /// [`Resumed::Schedule`].
+    pub(crate) fn clear(&self) -> bool {
+        self.0.swap(0, AcqRel) & HELD != 0
+    }
+}
+
+#[cfg(all(test, not(queues_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suspensions_count() {
+        let state = State::new();
+        assert!(state.suspend() && state.suspend());
+        assert_eq!(state.resume(), Resumed::Nothing);
+        assert!(!state.is_clear());
+        assert_eq!(state.resume(), Resumed::Nothing);
+        assert!(state.is_clear());
+        assert_eq!(state.resume(), Resumed::NotSuspended);
+    }
+
+    #[test]
+    fn only_the_last_resume_of_a_held_queue_schedules_it() {
+        let state = State::new();
+        assert!(!state.hold(), "nothing to hold for");
+        assert!(state.suspend() && state.suspend());
+        assert!(state.hold());
+        assert_eq!(state.resume(), Resumed::Nothing);
+        assert_eq!(state.resume(), Resumed::Schedule);
+        assert!(state.is_clear());
+    }
+
+    #[test]
+    fn clearing_tells_whether_the_drainer_had_left() {
+        let state = State::new();
+        assert!(state.suspend());
+        assert!(!state.clear());
+        assert!(state.suspend() && state.hold());
+        assert!(state.clear());
+        assert!(state.is_clear());
+    }
+}

@@ -1,0 +1,106 @@
+//! The only door to atomics, locks, threads and the clock: std's, or loom's under `cfg(queues_loom)`.
+//!
+//! Everything above that is modelled takes its primitives from here, so that a model runs the very code that ships.
+//! Not for: policy. Nothing in this file decides anything.
+
+#[cfg(queues_loom)]
+pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard, atomic};
+#[cfg(not(queues_loom))]
+pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic};
+
+#[cfg(queues_loom)]
+pub(crate) use loom::thread;
+#[cfg(not(queues_loom))]
+pub(crate) use std::thread;
+
+use std::time::{Duration, Instant};
+
+/// Locks `mutex`, whether or not a thread panicked while it held it: no user code runs under a lock of this crate, so a
+/// panic there is a bug of ours that has been reported already, and the data is plain.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    match mutex.lock() {
+        Ok(guard) => guard,
+        Err(poisoned) => poisoned.into_inner(),
+    }
+}
+
+/// Waits on `condvar`; may return spuriously.
+pub(crate) fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    match condvar.wait(guard) {
+        Ok(guard) => guard,
+        Err(poisoned) => poisoned.into_inner(),
+    }
+}
+
+/// Waits on `condvar` for at most `timeout`; may return spuriously.
+pub(crate) fn wait_timeout<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>, timeout: Duration) -> MutexGuard<'a, T> {
+    match condvar.wait_timeout(guard, timeout) {
+        Ok((guard, _)) => guard,
+        Err(poisoned) => poisoned.into_inner().0,
+    }
+}
+
+/// The one reading of the clock in this crate. A simulated clock will stand here.
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
+/// A turn of a loop that waits for another thread to take one more step of a few instructions.
+pub(crate) fn spin(round: u32) {
+    #[cfg(queues_loom)]
+    {
+        let _ = round;
+        loom::thread::yield_now();
+    }
+    #[cfg(not(queues_loom))]
+    if round < 64 {
+        std::hint::spin_loop();
+    } else {
+        // The other thread lost its processor between its two steps.
+        std::thread::yield_now();
+    }
+}
+
+/// A value that only the owner of some right may touch. Under loom every access is checked against all others.
+#[derive(Debug)]
+pub(crate) struct OwnerCell<T> {
+    #[cfg(queues_loom)]
+    value: loom::cell::UnsafeCell<T>,
+    #[cfg(not(queues_loom))]
+    value: std::cell::UnsafeCell<T>,
+}
+
+impl<T: Copy> OwnerCell<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self {
+            #[cfg(queues_loom)]
+            value: loom::cell::UnsafeCell::new(value),
+            #[cfg(not(queues_loom))]
+            value: std::cell::UnsafeCell::new(value),
+        }
+    }
+
+    /// # Safety
+    /// The caller holds the right that guards this cell, and got it in a way that happens-after the last access.
+    pub(crate) unsafe fn get(&self) -> T {
+        #[cfg(queues_loom)]
+        // SAFETY: the caller's promise; loom checks it.
+        return self.value.with(|value| unsafe { *value });
+        #[cfg(not(queues_loom))]
+        // SAFETY: the caller's promise.
+        return unsafe { *self.value.get() };
+    }
+
+    /// # Safety
+    /// As for [`get`](Self::get).
+    pub(crate) unsafe fn set(&self, new: T) {
+        #[cfg(queues_loom)]
+        // SAFETY: the caller's promise; loom checks it.
+        self.value.with_mut(|value| unsafe { *value = new });
+        #[cfg(not(queues_loom))]
+        // SAFETY: the caller's promise.
+        unsafe {
+            *self.value.get() = new;
+        }
+    }
+}

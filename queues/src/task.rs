@@ -1,0 +1,231 @@
+//! The result of a block that will run, or ran: waited for by a thread, or awaited by async code.
+//!
+//! Not for: running anything. A [`Promise`] is kept by the block and broken when the block is dropped.
+
+use std::fmt;
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use crate::catch::{self, Payload};
+use crate::pool;
+use crate::queue::Queue;
+use crate::sync::{Condvar, Mutex, lock, now, wait, wait_timeout};
+
+struct Shared<T> {
+    state: Mutex<State<T>>,
+    done: Condvar,
+}
+
+enum State<T> {
+    Pending(Option<Waker>),
+    Done(Result<T, TaskError>),
+    Taken,
+}
+
+/// The result of [`Queue::call`]. Dropping it does not cancel the block.
+#[must_use = "the result of the block comes through this; use submit if it is not wanted"]
+pub struct Task<T> {
+    shared: Arc<Shared<T>>,
+    /// To find out that waiting would never end.
+    queue: Option<Queue>,
+}
+
+/// The block's end of a [`Task`].
+pub(crate) struct Promise<T> {
+    shared: Arc<Shared<T>>,
+}
+
+impl Queue {
+    /// Submits a block whose result is wanted: wait for it from a thread, or await it from async code.
+    ///
+    /// ```
+    /// let queue = singletrack_queues::Queue::new("sums");
+    /// let sum = queue.call(|| (1..=10).sum::<u32>());
+    /// assert_eq!(sum.wait().unwrap(), 55);
+    /// ```
+    #[track_caller]
+    pub fn call<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(&self, f: F) -> Task<T> {
+        let (task, promise) = Task::new(Some(self.clone()));
+        self.submit_at(move || Promise::keep(promise, f), Location::caller());
+        task
+    }
+}
+
+impl<T> Task<T> {
+    pub(crate) fn new(queue: Option<Queue>) -> (Self, Promise<T>) {
+        let shared = Arc::new(Shared { state: Mutex::new(State::Pending(None)), done: Condvar::new() });
+        (Self { shared: shared.clone(), queue }, Promise { shared })
+    }
+
+    /// Did the block end?
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        !matches!(*lock(&self.shared.state), State::Pending(_))
+    }
+
+    /// Waits for the block and takes its value.
+    ///
+    /// # Errors
+    /// [`TaskError::Panicked`] when the block panicked, [`TaskError::Dropped`] when it will never run, and
+    /// [`TaskError::Deadlock`], at once, when this thread is in a block that has to end first.
+    pub fn wait(mut self) -> Result<T, TaskError> {
+        self.take_until(None).unwrap_or(Err(TaskError::Dropped))
+    }
+
+    /// Waits for at most `timeout`; `None` if the block has not ended by then. A value can be taken once.
+    ///
+    /// # Errors
+    /// As for [`wait`](Self::wait).
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<T, TaskError>> {
+        self.take_until(Some(now().checked_add(timeout)?))
+    }
+
+    fn take_until(&mut self, deadline: Option<Instant>) -> Option<Result<T, TaskError>> {
+        let mut state = lock(&self.shared.state);
+        if matches!(*state, State::Pending(_)) {
+            if let Some(queue) = self.queue.as_ref().filter(|queue| queue.is_current()) {
+                return Some(Err(TaskError::Deadlock { label: queue.label().to_owned() }));
+            }
+            state = pool::blocking(|| {
+                while matches!(*state, State::Pending(_)) {
+                    state = match deadline {
+                        None => wait(&self.shared.done, state),
+                        Some(deadline) => {
+                            let left = deadline.saturating_duration_since(now());
+                            if left.is_zero() {
+                                break;
+                            }
+                            wait_timeout(&self.shared.done, state, left)
+                        }
+                    };
+                }
+                state
+            });
+        }
+        take(&mut state)
+    }
+}
+
+fn take<T>(state: &mut State<T>) -> Option<Result<T, TaskError>> {
+    match std::mem::replace(state, State::Taken) {
+        State::Done(result) => Some(result),
+        before => {
+            *state = before;
+            None
+        }
+    }
+}
+
+impl<T> Future for Task<T> {
+    type Output = Result<T, TaskError>;
+
+    /// Ready when the block ended; woken from the thread that ran it.
+    ///
+    /// # Panics
+    /// When polled again after it was ready.
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut state = lock(&self.shared.state);
+        if let Some(result) = take(&mut state) {
+            return Poll::Ready(result);
+        }
+        match &mut *state {
+            State::Pending(waker) => *waker = Some(context.waker().clone()),
+            _ => panic!("a task was polled after its value had been taken"),
+        }
+        Poll::Pending
+    }
+}
+
+impl<T> Promise<T> {
+    /// Runs `f` and gives its value, or its panic, to the task.
+    pub(crate) fn keep(promise: Self, f: impl FnOnce() -> T) {
+        promise.settle(catch::catch(f).map_err(TaskError::from_panic));
+    }
+
+    fn settle(&self, result: Result<T, TaskError>) {
+        let before = std::mem::replace(&mut *lock(&self.shared.state), State::Done(result));
+        self.shared.done.notify_all();
+        if let State::Pending(Some(waker)) = before {
+            waker.wake();
+        }
+    }
+}
+
+impl<T> Drop for Promise<T> {
+    fn drop(&mut self) {
+        let pending = matches!(*lock(&self.shared.state), State::Pending(_));
+        if pending {
+            self.settle(Err(TaskError::Dropped));
+        }
+    }
+}
+
+impl<T> fmt::Debug for Task<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").field("queue", &self.queue).field("done", &self.is_done()).finish()
+    }
+}
+
+/// Why there is no value.
+#[derive(Debug)]
+pub enum TaskError {
+    /// The block panicked.
+    Panicked {
+        /// What the panic said.
+        message: String,
+        /// What it carried, to go on with [`std::panic::resume_unwind`].
+        payload: PanicPayload,
+    },
+    /// The block was dropped unrun: the runtime was shut down.
+    Dropped,
+    /// The wait would never end: this thread is in a block of the queue that the task waits for.
+    Deadlock {
+        /// The queue.
+        label: String,
+    },
+}
+
+/// A panic's payload; sendable and shareable, so that the error is too.
+pub struct PanicPayload(std::sync::Mutex<Payload>);
+
+impl PanicPayload {
+    /// The payload itself.
+    #[must_use]
+    pub fn into_inner(self) -> Payload {
+        self.0.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for PanicPayload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("..")
+    }
+}
+
+impl TaskError {
+    fn from_panic(payload: Payload) -> Self {
+        Self::Panicked {
+            message: catch::message(&*payload).to_owned(),
+            payload: PanicPayload(std::sync::Mutex::new(payload)),
+        }
+    }
+}
+
+impl fmt::Display for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Panicked { message, .. } => write!(f, "the block panicked: {message}"),
+            Self::Dropped => f.write_str("the block was dropped unrun: its runtime was shut down"),
+            Self::Deadlock { label } => write!(
+                f,
+                "deadlock: a task of \"{label}\" was waited for in a block of that queue, which has to end first"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for TaskError {}

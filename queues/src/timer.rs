@@ -1,0 +1,136 @@
+//! The timers of one runtime: what is due is run by whichever worker looks first.
+//!
+//! No thread of its own and no tick: one sleeping worker, the *keeper*, sleeps no longer than until the earliest deadline;
+//! busy workers look between two runnables; the monitor looks while a worker sits in one block for long. What fires is a
+//! closure that submits; it must be short.
+//! Not for: queues (an entry knows what it does), wheels and order (`deadlines`).
+
+mod deadlines;
+
+use std::time::{Duration, Instant};
+
+use crate::sync::atomic::{
+    AtomicU64, AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
+    fence,
+};
+use crate::sync::{Mutex, lock, now};
+
+use deadlines::Deadlines;
+pub(crate) use deadlines::Key;
+
+type Fire = Box<dyn FnOnce() + Send>;
+
+const NONE: u64 = u64::MAX;
+const NOBODY: usize = 0;
+
+/// See the module.
+pub(crate) struct Timers {
+    start: Instant,
+    /// The earliest deadline, or [`NONE`]. Written under the lock.
+    next: AtomicU64,
+    /// One more than the parker of the worker that sleeps until `next`, or [`NOBODY`].
+    keeper: AtomicUsize,
+    pending: Mutex<Deadlines<Fire>>,
+}
+
+impl Timers {
+    pub(crate) fn new() -> Self {
+        Self {
+            start: now(),
+            next: AtomicU64::new(NONE),
+            keeper: AtomicUsize::new(NOBODY),
+            pending: Mutex::new(Deadlines::new()),
+        }
+    }
+
+    fn nanos(&self, at: Instant) -> u64 {
+        // 584 years fit; what lies further is never.
+        u64::try_from(at.saturating_duration_since(self.start).as_nanos()).unwrap_or(NONE - 1)
+    }
+
+    /// Adds an entry that fires `delay` from now. The second value: it is the earliest now, and this is the parker of the
+    /// keeper, who sleeps for too long (`Some(None)`: nobody keeps the time, somebody who sleeps should).
+    pub(crate) fn add(&self, delay: Duration, fire: Fire) -> (Key, Option<Option<usize>>) {
+        let deadline = now().checked_add(delay).map_or(NONE - 1, |at| self.nanos(at));
+        let mut pending = lock(&self.pending);
+        let earlier = pending.next().is_none_or(|next| deadline < next);
+        let key = pending.add(deadline, fire);
+        if !earlier {
+            return (key, None);
+        }
+        self.next.store(deadline, Release);
+        drop(pending);
+        // Dekker with `keep`: we store `next`, then look for a keeper; a worker that falls asleep becomes the keeper, then
+        // looks at `next`. With a SeqCst fence in between on both sides, at least one sees the other.
+        fence(SeqCst);
+        let keeper = self.keeper.load(Relaxed);
+        (key, Some(keeper.checked_sub(1)))
+    }
+
+    /// Takes an entry back; its captures are dropped by the caller, outside the lock.
+    pub(crate) fn cancel(&self, key: Key) -> Option<Fire> {
+        let mut pending = lock(&self.pending);
+        let fire = pending.remove(key);
+        self.next.store(pending.next().unwrap_or(NONE), Release);
+        fire
+    }
+
+    /// Fires what is due. Cheap when nothing is: one load; with timers pending, one reading of the clock.
+    pub(crate) fn fire_due(&self) -> usize {
+        // Acquire: partner is the Release in `add`; a stale value only delays to the next look.
+        let next = self.next.load(Acquire);
+        if next == NONE || self.nanos(now()) < next {
+            return 0;
+        }
+        let mut fired = 0;
+        loop {
+            // One at a time: firing submits, and must not do so under the lock.
+            let mut pending = lock(&self.pending);
+            let due = pending.pop_due(self.nanos(now()));
+            self.next.store(pending.next().unwrap_or(NONE), Release);
+            drop(pending);
+            match due {
+                Some(fire) => fire(),
+                None => return fired,
+            }
+            fired += 1;
+        }
+    }
+
+    /// A worker falls asleep at `parker`: for how long? `Some` if it becomes the keeper and there is a deadline.
+    pub(crate) fn keep(&self, parker: usize) -> Option<Duration> {
+        // AcqRel: the role passes like a lock.
+        self.keeper.compare_exchange(NOBODY, parker + 1, AcqRel, Relaxed).ok()?;
+        // See `add`.
+        fence(SeqCst);
+        match self.next.load(Relaxed) {
+            NONE => None,
+            next => Some(Duration::from_nanos(next.saturating_sub(self.nanos(now())))),
+        }
+    }
+
+    /// The worker at `parker` is awake again.
+    pub(crate) fn release(&self, parker: usize) {
+        if self.keeper.load(Relaxed) == parker + 1 {
+            self.keeper.store(NOBODY, Release);
+        }
+    }
+
+    /// Drops everything that has not fired, unfired; how many.
+    pub(crate) fn clear(&self) -> u64 {
+        let mut pending = lock(&self.pending);
+        let dropped = pending.take_all();
+        self.next.store(NONE, Release);
+        drop(pending);
+        let count = dropped.len() as u64;
+        for fire in dropped {
+            crate::catch::drop_quietly(fire);
+        }
+        count
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.pending).len()
+    }
+}

@@ -1,0 +1,94 @@
+//! What is due when: pure data, time is an argument.
+//!
+//! A balanced tree keyed by deadline and number, so that equal deadlines keep their order, cancelling frees the entry at
+//! once, and the precision is the clock's. Times are nanoseconds since some start that the caller chose.
+
+use std::collections::BTreeMap;
+
+/// Names an entry: its deadline, and a number that tells equal deadlines apart in the order they came.
+pub(crate) type Key = (u64, u64);
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Deadlines<T> {
+    entries: BTreeMap<Key, T>,
+    issued: u64,
+}
+
+impl<T> Deadlines<T> {
+    pub(crate) fn new() -> Self {
+        Self { entries: BTreeMap::new(), issued: 0 }
+    }
+
+    /// Adds an entry.
+    pub(crate) fn add(&mut self, deadline: u64, entry: T) -> Key {
+        self.issued += 1;
+        let key = (deadline, self.issued);
+        self.entries.insert(key, entry);
+        key
+    }
+
+    /// Takes an entry out, if it is still there.
+    pub(crate) fn remove(&mut self, key: Key) -> Option<T> {
+        self.entries.remove(&key)
+    }
+
+    /// The earliest deadline.
+    pub(crate) fn next(&self) -> Option<u64> {
+        self.entries.first_key_value().map(|(key, _)| key.0)
+    }
+
+    /// Takes the earliest entry out, if it is due at `now`.
+    pub(crate) fn pop_due(&mut self, now: u64) -> Option<T> {
+        match self.entries.first_entry() {
+            Some(first) if first.key().0 <= now => Some(first.remove()),
+            _ => None,
+        }
+    }
+
+    /// Takes everything out, in order.
+    pub(crate) fn take_all(&mut self) -> Vec<T> {
+        std::mem::take(&mut self.entries).into_values().collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+#[cfg(all(test, not(queues_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_come_in_order_of_deadline_then_of_arrival() {
+        let mut deadlines = Deadlines::new();
+        for (at, name) in [(5, "b"), (3, "a"), (5, "c"), (9, "d")] {
+            deadlines.add(at, name);
+        }
+        assert_eq!(deadlines.next(), Some(3));
+        let mut due = Vec::new();
+        while let Some(name) = deadlines.pop_due(8) {
+            due.push(name);
+        }
+        assert_eq!(due, ["a", "b", "c"]);
+        assert_eq!(deadlines.next(), Some(9));
+    }
+
+    #[test]
+    fn a_removed_entry_never_comes() {
+        let mut deadlines = Deadlines::new();
+        let key = deadlines.add(1, "x");
+        assert_eq!(deadlines.remove(key), Some("x"));
+        assert_eq!(deadlines.remove(key), None);
+        assert_eq!(deadlines.pop_due(u64::MAX), None);
+    }
+
+    #[test]
+    fn the_deadline_itself_is_due() {
+        let mut deadlines = Deadlines::new();
+        deadlines.add(7, ());
+        assert_eq!(deadlines.pop_due(6), None);
+        assert_eq!(deadlines.pop_due(7), Some(()));
+    }
+}

@@ -1,0 +1,89 @@
+//! Groups: the count, waits, notifies.
+
+use crate::{Latch, runtime, wait_until};
+use singletrack_queues::{Group, UnbalancedLeave};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+#[test]
+fn a_wait_ends_with_the_last_block_on_any_queue() {
+    let runtime = runtime(2);
+    let group = Group::new();
+    let count = Arc::new(AtomicUsize::new(0));
+    for round in 1..=3 {
+        for i in 0..1_000 {
+            let count = count.clone();
+            group.submit(&runtime.queue(format!("q{i}")), move || {
+                count.fetch_add(1, Relaxed);
+            });
+        }
+        group.wait();
+        assert_eq!(count.load(Relaxed), round * 1_000, "a group can be used again");
+    }
+}
+
+#[test]
+fn a_wait_with_a_timeout_tells_whether_it_is_empty() {
+    let runtime = runtime(1);
+    let (group, latch) = (Group::new(), Latch::default());
+    assert!(group.wait_timeout(Duration::ZERO));
+    let wait = latch.clone();
+    group.submit(&runtime.queue("slow"), move || wait.wait());
+    assert!(!group.wait_timeout(Duration::from_millis(1)));
+    latch.open();
+    assert!(group.wait_timeout(crate::LONG));
+}
+
+#[test]
+fn notifies_come_once_each_when_the_last_one_left() {
+    let runtime = runtime(2);
+    let queue = runtime.queue("notified");
+    let (group, count) = (Group::new(), Arc::new(AtomicUsize::new(0)));
+    group.enter();
+    for _ in 0..10 {
+        let count = count.clone();
+        group.notify(&queue, move || {
+            count.fetch_add(1, Relaxed);
+        });
+    }
+    queue.sync(|| ());
+    assert_eq!(count.load(Relaxed), 0);
+    group.leave().expect("entered");
+    wait_until("ten notifies", || count.load(Relaxed) == 10);
+    let now = count.clone();
+    group.notify(&queue, move || {
+        now.fetch_add(1, Relaxed);
+    });
+    wait_until("a notify of an empty group", || count.load(Relaxed) == 11);
+}
+
+#[test]
+fn a_panicking_member_leaves() {
+    let runtime = runtime(1);
+    let group = Group::new();
+    group.submit(&runtime.queue("sour"), || panic!("this is the subject of a test"));
+    group.wait();
+}
+
+#[test]
+fn leaving_too_often_is_an_error_and_changes_nothing() {
+    let group = Group::new();
+    assert_eq!(group.leave(), Err(UnbalancedLeave));
+    group.enter();
+    assert!(!group.wait_timeout(Duration::ZERO));
+    assert_eq!(group.leave(), Ok(()));
+}
+
+#[test]
+fn leaves_race_with_waits() {
+    let runtime = runtime(2);
+    let queues = [runtime.queue("a"), runtime.queue("b")];
+    for _ in 0..2_000 {
+        let group = Group::new();
+        for queue in &queues {
+            group.submit(queue, || ());
+        }
+        group.wait();
+    }
+}

@@ -1,0 +1,93 @@
+//! Suspend and resume count; what waits runs after the last resume.
+
+use crate::{runtime, wait_until};
+use singletrack_queues::Isolated;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+#[test]
+fn nothing_runs_while_suspended_and_everything_in_order_afterwards() {
+    let runtime = runtime(2);
+    let log = Isolated::new(&runtime.queue("held"), Vec::new());
+    log.queue().suspend();
+    log.queue().suspend();
+    for i in 0..100 {
+        log.submit(move |log| log.push(i));
+    }
+    let other = runtime.queue("other");
+    for _ in 0..100 {
+        assert!(other.call(|| ()).wait().is_ok());
+    }
+    assert!(log.queue().try_sync(|| ()).is_err());
+    log.queue().resume().expect("suspended twice");
+    assert!(log.queue().try_sync(|| ()).is_err(), "still suspended once");
+    log.queue().resume().expect("suspended once");
+    assert!(log.sync(|log| log.iter().copied().eq(0..100)));
+}
+
+#[test]
+fn a_block_that_suspends_its_own_queue_is_the_last_to_run() {
+    let runtime = runtime(2);
+    let queue = runtime.queue("self-held");
+    let count = Arc::new(AtomicUsize::new(0));
+    let (own, add) = (queue.clone(), count.clone());
+    let suspended = queue.call(move || own.suspend());
+    queue.submit(move || {
+        add.fetch_add(1, Relaxed);
+    });
+    assert!(suspended.wait().is_ok());
+    let other = runtime.queue("other");
+    for _ in 0..100 {
+        assert!(other.call(|| ()).wait().is_ok());
+    }
+    assert_eq!(count.load(Relaxed), 0);
+    queue.resume().expect("suspended by the block");
+    queue.sync(|| ());
+    assert_eq!(count.load(Relaxed), 1);
+}
+
+#[test]
+fn one_resume_too_many_is_an_error_that_names_the_queue() {
+    let runtime = runtime(1);
+    let queue = runtime.queue("balanced");
+    queue.suspend();
+    queue.resume().expect("suspended");
+    let error = queue.resume().expect_err("resumed already");
+    assert!(error.to_string().contains("balanced"), "{error}");
+}
+
+#[test]
+fn dropping_the_last_handle_of_a_suspended_queue_runs_what_it_holds() {
+    let runtime = runtime(2);
+    let count = Arc::new(AtomicUsize::new(0));
+    let queue = runtime.queue("abandoned");
+    queue.suspend();
+    for _ in 0..10 {
+        let count = count.clone();
+        queue.submit(move || {
+            count.fetch_add(1, Relaxed);
+        });
+    }
+    drop(queue);
+    wait_until("the abandoned blocks", || count.load(Relaxed) == 10);
+}
+
+#[test]
+fn storms_of_suspend_and_resume_lose_nothing() {
+    let runtime = runtime(2);
+    let log = Isolated::new(&runtime.queue("storm"), Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..5_000 {
+                    log.queue().suspend();
+                    log.queue().resume().expect("suspended above");
+                }
+            });
+        }
+        for i in 0..20_000 {
+            log.submit(move |log| log.push(i));
+        }
+    });
+    assert!(log.sync(|log| log.iter().copied().eq(0..20_000)));
+}

@@ -1,0 +1,75 @@
+//! The result of a block: waited for, awaited, or lost with a reason.
+
+use crate::{Latch, runtime};
+use singletrack_queues::TaskError;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+#[test]
+fn a_panic_is_an_error_with_its_message_and_payload() {
+    let runtime = runtime(1);
+    let number = std::hint::black_box(7);
+    match runtime.queue("sour").call(move || -> u32 { panic!("number {number}") }).wait() {
+        Err(TaskError::Panicked { message, payload }) => {
+            assert_eq!(message, "number 7");
+            assert_eq!(payload.into_inner().downcast_ref::<String>().map(String::as_str), Some("number 7"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_wait_can_end_before_the_block_and_be_repeated() {
+    let runtime = runtime(2);
+    let latch = Latch::default();
+    let wait = latch.clone();
+    let mut task = runtime.queue("slow").call(move || {
+        wait.wait();
+        5
+    });
+    assert!(task.wait_timeout(Duration::from_millis(1)).is_none());
+    assert!(!task.is_done());
+    latch.open();
+    assert_eq!(task.wait_timeout(crate::LONG).and_then(Result::ok), Some(5));
+}
+
+#[test]
+fn waiting_on_the_own_queue_is_an_error_not_a_hang() {
+    let runtime = runtime(1);
+    let queue = runtime.queue("own");
+    let own = queue.clone();
+    let error = queue.call(move || own.call(|| ()).wait().map_err(|error| error.to_string())).wait();
+    let text = error.expect("the outer block ended").expect_err("the inner one cannot begin");
+    assert!(text.contains("deadlock") && text.contains("own"), "{text}");
+}
+
+#[test]
+fn a_task_can_be_awaited_and_wakes_its_waker() {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let runtime = runtime(1);
+    let latch = Latch::default();
+    let wait = latch.clone();
+    let mut task = pin!(runtime.queue("async").call(move || {
+        wait.wait();
+        9
+    }));
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    assert!(task.as_mut().poll(&mut context).is_pending());
+    latch.open();
+    let value = loop {
+        match task.as_mut().poll(&mut context) {
+            Poll::Ready(value) => break value,
+            Poll::Pending => std::thread::park(),
+        }
+    };
+    assert_eq!(value.ok(), Some(9));
+}
