@@ -1,0 +1,146 @@
+//! `singletrack serve`: the room server, until a signal.
+//!
+//! Not for: serving itself (`Server`). Rule: standard output gets exactly one line, when connections are accepted.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, ValueEnum};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use singletrack::error::Fault;
+use singletrack::{Error, Limits, OriginPolicy, Server, SlowMember};
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Slow {
+    /// Close it with 1013.
+    Close,
+    /// Drop messages and tell it how many: {"missed":12}.
+    Drop,
+}
+
+/// What `serve` understands.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Address and port to listen on; port 0 picks a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: String,
+    /// Workers that run the queues [default: one per core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+    /// What happens to a member that does not keep up with its room.
+    #[arg(long, value_name = "POLICY", value_enum, default_value = "close")]
+    slow_members: Slow,
+    /// Origins from which browsers may connect, besides pages of this server: a list with commas, or * for all.
+    #[arg(long, value_name = "ORIGINS", default_value = "")]
+    origin: String,
+    /// Bytes of one message; more are answered by close 1009.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().message_bytes)]
+    message_bytes: usize,
+    /// Bytes that may wait for one member before it counts as slow.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().outbox_bytes)]
+    outbox_bytes: usize,
+    /// Messages that may wait for one member before it counts as slow.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().outbox_frames)]
+    outbox_frames: usize,
+    /// Members of one room; more are answered by 503.
+    #[arg(long, value_name = "N", default_value_t = Limits::default().room_members)]
+    room_members: usize,
+    /// Connections at once; more are answered by 503 [default: what the limit on open files allows].
+    #[arg(long, value_name = "N")]
+    connections: Option<usize>,
+    /// Seconds for a request head to arrive; then 408.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    head_time: Duration,
+    /// Seconds of silence after which a peer is pinged.
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    ping_interval: Duration,
+    /// Seconds to wait for an answer to a ping; then the peer counts as gone.
+    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
+    pong_timeout: Duration,
+    /// Seconds for all connections to finish after SIGTERM or SIGINT.
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    drain: Duration,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: f64 = text.parse().map_err(|_| "give seconds, such as 10 or 0.5".to_owned())?;
+    Duration::try_from_secs_f64(number).map_err(|_| "give seconds from 0 up, such as 10 or 0.5".to_owned())
+}
+
+impl Arguments {
+    /// What `serve` without options means.
+    pub(crate) fn default_values() -> Arguments {
+        #[derive(Parser)]
+        struct Alone {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        Alone::parse_from(["serve"]).arguments
+    }
+
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        limits.message_bytes = self.message_bytes;
+        limits.outbox_bytes = self.outbox_bytes;
+        limits.outbox_frames = self.outbox_frames;
+        limits.room_members = self.room_members;
+        limits.connections = self.connections;
+        limits.head_time = self.head_time;
+        limits.ping_interval = self.ping_interval;
+        limits.ping_jitter = self.ping_interval / 3;
+        limits.pong_timeout = self.pong_timeout;
+        limits.drain = self.drain;
+        limits
+    }
+}
+
+/// Serves until a signal.
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    raise_file_limit();
+    match serve(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(match error.fault() {
+                Fault::Caller => 2,
+                _ => 1,
+            })
+        }
+    }
+}
+
+fn serve(arguments: &Arguments) -> Result<(), Error> {
+    let mut builder = Server::builder()
+        .listen(arguments.listen.as_str())
+        .limits(arguments.limits())
+        .origins(OriginPolicy::parse(&arguments.origin))
+        .slow_members(match arguments.slow_members {
+            Slow::Close => SlowMember::Close,
+            Slow::Drop => SlowMember::DropAndTell,
+        });
+    if let Some(workers) = arguments.workers {
+        builder = builder.workers(workers.into());
+    }
+    let server = builder.build()?;
+    let (address, capacity) = (server.local_addr(), server.capacity());
+    log::info!("{} workers, room for {capacity} connections", server.runtime().workers());
+    let report = server.run_until_signal(|| {
+        // Whoever started us may have closed standard output, which is no reason not to serve.
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(out, "listening on http://{address}").and_then(|()| out.flush());
+    })?;
+    log::info!("{report}");
+    Ok(())
+}
+
+/// A program may raise its own limit on open files up to the hard one; every connection needs a descriptor.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            log::debug!("the limit on open files stays as it is: {error}");
+        }
+    }
+}

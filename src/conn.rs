@@ -1,0 +1,389 @@
+//! One connection: what it is in the middle of, and when that must be over.
+//!
+//! A connection is the state of a [`Source`]'s handler, so it is touched only on its own queue. Each run of the handler is a
+//! *turn*: note what was signalled, read (`conn/read`), write (`conn/write`), then see whether to go on and until when to wait.
+//! Not for: rooms and handlers, which see a [`Member`] or a [`Conn`](crate::handler::Conn).
+//!
+//! Rules:
+//! - Edge-triggered: `readable` and `blocked` remember what the last event or system call said until the next one.
+//! - A turn reads no more than one lent buffer and a stated number of frames, then goes to the back.
+//! - Whoever wants to end a WebSocket queues a close in the outbox; the turn that finds it there moves on to [`Phase::Closing`].
+//! - One timer at most, set for the earliest deadline. A deadline that moves into the future does not touch it: it fires in
+//!   vain and is set again. So messages cost no timer work, and without connections nothing ticks.
+//! - An idle connection owns no buffer.
+
+mod hub;
+mod read;
+mod write;
+
+pub(crate) use hub::{Hub, Parts};
+
+use std::net::TcpStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use singletrack_queues::{Queue, Source, Timer};
+
+use crate::handler::{Conn, Handler};
+use crate::http::Reject;
+use crate::io::{HANGUP, Interest, READABLE, Registered, WRITABLE, socket};
+use crate::room::{FLUSH, Member, RESUME};
+use crate::ws::{Close, CloseCode, Decoder};
+
+/// The timer fired.
+const TICK: u64 = 1 << 16;
+/// The server is about to stop: accept no more messages.
+pub(crate) const STOP: u64 = 1 << 17;
+/// The server stops: say so and end.
+pub(crate) const AWAY: u64 = 1 << 18;
+/// The server has no more time: end at once.
+pub(crate) const ABORT: u64 = 1 << 19;
+/// A turn left something to read.
+const MORE: u64 = 1 << 20;
+
+/// What a connection is in the middle of.
+enum Phase {
+    /// Waiting for a request head. `idle`: not a byte of it has come, and another request was answered before.
+    Head { since: Instant, idle: bool },
+    /// A WebSocket.
+    Open(Box<Open>),
+    /// The last bytes are on their way. `told`: all is written and the peer knows that no more comes; since when.
+    Closing { told: Option<Instant> },
+}
+
+/// A WebSocket.
+struct Open {
+    conn: Conn,
+    handler: Box<dyn Handler>,
+    decoder: Decoder,
+    /// When a ping was sent that nothing has answered yet.
+    pinged: Option<Instant>,
+    /// The silence after which the next ping is due; a new one for each ping.
+    patience: Duration,
+}
+
+/// One connection. See the module.
+pub(crate) struct Connection {
+    hub: Arc<Hub>,
+    member: Member,
+    socket: Registered<TcpStream>,
+    /// Where the hub keeps it.
+    place: usize,
+    phase: Phase,
+    /// Bytes that were read and not used up: an incomplete head, or what a turn had no time for.
+    pending: Vec<u8>,
+    /// How many of `pending` are known not to be a whole head.
+    seen: usize,
+    /// Bytes of a request's body that are still to be skipped.
+    skip: usize,
+    /// There may be something to read.
+    readable: bool,
+    /// The stream's end may hide behind what there is to read.
+    hangup: bool,
+    /// There is no room to write; an event will tell.
+    blocked: bool,
+    /// The peer will send no more.
+    ended: bool,
+    /// The connection broke: nobody can be told anything any more.
+    broken: bool,
+    /// Accepted beyond the limit, only to be told so.
+    refused: bool,
+    /// No more messages are accepted.
+    stopped: bool,
+    /// When bytes last came.
+    heard: Instant,
+    /// Since when the peer has taken nothing of what waits for it.
+    stalled: Option<Instant>,
+    timer: Option<(Instant, Timer)>,
+}
+
+impl Connection {
+    /// Takes over a socket that was accepted; from now on it runs on a queue of its own.
+    pub(crate) fn start(hub: &Arc<Hub>, stream: TcpStream, refused: bool) {
+        let id = hub.next_id();
+        let queue = Queue::builder(format!("conn.{id}")).runtime(&hub.runtime).build();
+        let (socket, attach) = match hub.io.register_spread(stream, Interest::Both) {
+            Ok(registered) => registered,
+            Err(error) => {
+                hub.metrics.accept_errors.add(1);
+                log::warn!("a connection was dropped: it could not be watched: {error}");
+                return;
+            }
+        };
+        let member = Member::new(id, &queue, hub.slow_members, &hub.limits, &hub.metrics);
+        let now = Instant::now();
+        let place = hub.enter();
+        let mut connection = Some(Connection {
+            hub: hub.clone(),
+            member: member.clone(),
+            socket,
+            place,
+            phase: Phase::Head { since: now, idle: false },
+            pending: Vec::new(),
+            seen: 0,
+            skip: 0,
+            readable: false,
+            hangup: false,
+            blocked: false,
+            ended: false,
+            broken: false,
+            refused,
+            stopped: false,
+            heard: now,
+            stalled: None,
+            timer: None,
+        });
+        let source = Source::new(&queue, move |bits| {
+            // Taken out for the turn: should a turn panic, the connection is dropped rather than left half changed.
+            if let Some(mut this) = connection.take()
+                && this.turn(bits)
+            {
+                connection = Some(this);
+            }
+        });
+        member.wakes(source.clone());
+        hub.seat(place, source.clone());
+        attach.to(source.clone());
+        // The first turn sets the deadline for the head, even if nothing ever comes.
+        source.merge(FLUSH);
+    }
+
+    /// One run on the queue. `false`: the connection is over and is to be dropped.
+    fn turn(&mut self, bits: u64) -> bool {
+        let now = Instant::now();
+        self.member.begin_turn();
+        self.readable |= bits & (READABLE | HANGUP) != 0;
+        self.hangup |= bits & HANGUP != 0;
+        if bits & (WRITABLE | HANGUP) != 0 {
+            self.blocked = false;
+        }
+        if bits & STOP != 0 {
+            self.stop();
+        }
+        if bits & AWAY != 0 {
+            self.leave();
+        }
+        if bits & TICK != 0 {
+            self.timer = None;
+            self.tick(now);
+        }
+        if bits & ABORT != 0 {
+            self.give_up();
+        }
+        // Other bits (FLUSH, RESUME, MORE) need nothing noted: every turn reads if it may, and writes if something waits.
+        debug_assert_eq!(bits & !(READABLE | WRITABLE | HANGUP | FLUSH | RESUME | TICK | STOP | AWAY | ABORT | MORE), 0);
+        let more = !self.broken && self.read(now);
+        self.write(now);
+        self.notice_close();
+        self.member.end_turn();
+        if self.is_over(now) {
+            return false;
+        }
+        if more || (self.wants_input() && (self.readable || !self.pending_is_partial())) {
+            self.member.signal(MORE);
+        }
+        self.set_timer(now);
+        true
+    }
+
+    /// Whether `pending` holds nothing that a read could use without further bytes.
+    fn pending_is_partial(&self) -> bool {
+        self.pending.len() == self.seen
+    }
+
+    /// Moves on to closing when a close waits in the outbox, whoever put it there.
+    fn notice_close(&mut self) {
+        if matches!(self.phase, Phase::Closing { .. }) {
+            return;
+        }
+        let close = {
+            let output = self.member.output();
+            if !output.outbox.is_closing() {
+                return;
+            }
+            output.close.clone()
+        };
+        self.end_phase(close);
+    }
+
+    /// Tells the handler that it is over, once, and moves on to closing.
+    fn end_phase(&mut self, close: Option<Close>) {
+        self.pending = Vec::new();
+        self.seen = 0;
+        if let Phase::Open(open) = std::mem::replace(&mut self.phase, Phase::Closing { told: None }) {
+            let close = close.unwrap_or_else(|| Close::new(CloseCode(1006), "the connection was lost"));
+            self.hub.metrics.sockets.add(-1);
+            self.hub.metrics.closed(close.code.0);
+            let Open { conn, mut handler, .. } = *open;
+            self.guard(|| {
+                handler.close(&conn, &close);
+                // Dropped here: what a handler does when dropped is the user's code, too.
+                drop(handler);
+            });
+        }
+    }
+
+    /// Runs a handler's code: its panic ends this connection only.
+    fn guard<R>(&self, user: impl FnOnce() -> R) -> Option<R> {
+        match catch_unwind(AssertUnwindSafe(user)) {
+            Ok(value) => Some(value),
+            Err(panic) => {
+                let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+                log::error!("a handler of {} panicked: {}", self.member.queue().label(), said.unwrap_or("(no text)"));
+                self.hub.metrics.handler_panics.add(1);
+                self.close(Close::new(CloseCode::FAILED, "the server failed"));
+                None
+            }
+        }
+    }
+
+    /// Queues a close frame.
+    fn close(&self, close: Close) {
+        let frame = close.frame();
+        self.member.close(close, frame);
+    }
+
+    /// Refuses a request and ends the connection.
+    fn reject(&mut self, reject: &Reject) {
+        self.hub.metrics.rejected_requests.add(1);
+        log::debug!("{}: refused with {reject}", self.member.queue().label());
+        self.member.output().outbox.push_own(reject.encode());
+        self.end_phase(None);
+    }
+
+    /// The server is about to stop: from here on no message is accepted.
+    fn stop(&mut self) {
+        self.stopped = true;
+        let mut phase = std::mem::replace(&mut self.phase, Phase::Closing { told: None });
+        if let Phase::Open(open) = &mut phase {
+            self.guard(|| open.handler.drain(&open.conn));
+        }
+        self.phase = phase;
+    }
+
+    /// The server stops: says so.
+    fn leave(&mut self) {
+        match &self.phase {
+            Phase::Head { idle: true, .. } => self.end_phase(None),
+            Phase::Head { .. } => self.reject(&Reject::busy("the server is stopping")),
+            Phase::Open(_) => self.close(Close::new(CloseCode::AWAY, "the server is stopping")),
+            Phase::Closing { .. } => {}
+        }
+    }
+
+    /// Ends without ceremony: the peer is reset rather than left to wait.
+    fn give_up(&mut self) {
+        self.broken = true;
+    }
+
+    /// Sees which deadline has passed.
+    fn tick(&mut self, now: Instant) {
+        let limits = &self.hub.limits;
+        if self.stalled.is_some_and(|since| now >= since + limits.write_stall) {
+            log::debug!("{}: the peer takes nothing", self.member.queue().label());
+            self.hub.metrics.gone.add(1);
+            return self.give_up();
+        }
+        let deaf = !self.wants_input();
+        match &mut self.phase {
+            Phase::Head { since, idle: true } if now >= *since + limits.keep_alive => self.end_phase(None),
+            Phase::Head { since, idle: false } if now >= *since + limits.head_time => self.reject(&Reject::too_late()),
+            Phase::Head { .. } => {}
+            Phase::Open(open) => match open.pinged {
+                // Whoever is not listened to cannot answer: a stalled write will find it out.
+                Some(pinged) if self.heard > pinged || deaf => open.pinged = None,
+                Some(pinged) if now >= pinged + limits.pong_timeout => {
+                    log::debug!("{}: no answer to a ping", self.member.queue().label());
+                    self.hub.metrics.gone.add(1);
+                    self.give_up();
+                }
+                Some(_) => {}
+                None if now >= self.heard + open.patience => {
+                    open.pinged = Some(now);
+                    open.patience = self.hub.patience();
+                    self.hub.metrics.pings.add(1);
+                    self.member.output().outbox.push_ping(b"");
+                }
+                None => {}
+            },
+            // That no close came back, or that unread input remains, is not worth a reset: the peer was told all.
+            Phase::Closing { told: Some(since) } if now >= *since + limits.close_time => self.ended = true,
+            Phase::Closing { .. } => {}
+        }
+    }
+
+    /// The earliest deadline.
+    fn deadline(&self) -> Option<Instant> {
+        let limits = &self.hub.limits;
+        let own = match &self.phase {
+            Phase::Head { since, idle } => Some(*since + if *idle { limits.keep_alive } else { limits.head_time }),
+            Phase::Open(open) => Some(match open.pinged {
+                Some(pinged) => pinged + limits.pong_timeout,
+                None => self.heard + open.patience,
+            }),
+            Phase::Closing { told } => told.map(|since| since + limits.close_time),
+        };
+        let stall = self.stalled.map(|since| since + limits.write_stall);
+        match (own, stall) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Sees to it that a turn comes no later than the earliest deadline.
+    fn set_timer(&mut self, now: Instant) {
+        let Some(deadline) = self.deadline() else { return };
+        if let Some((at, timer)) = &self.timer {
+            if *at <= deadline {
+                return;
+            }
+            timer.cancel();
+        }
+        let member = self.member.clone();
+        let delay = deadline.saturating_duration_since(now);
+        let timer = self.member.queue().submit_after(delay, move || member.signal(TICK));
+        self.timer = Some((deadline, timer));
+    }
+
+    /// Whether the connection is to be dropped. Moves on when all is written.
+    fn is_over(&mut self, now: Instant) -> bool {
+        if self.broken {
+            self.end_phase(None);
+            return true;
+        }
+        let empty = self.member.output().outbox.is_empty();
+        if self.ended && !matches!(self.phase, Phase::Closing { .. }) {
+            // Nobody sends any more. Whoever asked by HTTP may still want the answer; a WebSocket ends with a close or is lost.
+            self.broken = matches!(self.phase, Phase::Open(_));
+            self.end_phase(None);
+            if self.broken {
+                return true;
+            }
+        }
+        match &mut self.phase {
+            Phase::Closing { told } if empty => {
+                if told.is_none() {
+                    *told = Some(now);
+                    socket::end_sending(&self.socket);
+                }
+                self.ended
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // In a turn that panicked the handler has not been told; whatever it does now is caught by the queue.
+        self.end_phase(None);
+        if self.broken || !self.member.output().outbox.is_empty() {
+            socket::reset_on_close(&self.socket);
+        }
+        if let Some((_, timer)) = self.timer.take() {
+            timer.cancel();
+        }
+        self.hub.leave(self.place);
+    }
+}

@@ -1,0 +1,339 @@
+//! A parker that also watches sockets: the idle worker is the poller.
+//!
+//! A registration ties a descriptor to a [`Source`]: what the system reports about the descriptor is merged into the source,
+//! which runs its handler on its queue. Registrations are edge-triggered and made once; nothing is re-armed per event.
+//! Not for: reading or writing, and knowing what the bytes mean.
+//!
+//! Rules:
+//! - A key is an index and a generation. The index of a closed registration is used again, its generation is not: an event
+//!   that was taken before the close never reaches the next owner of the same index or of the same descriptor number.
+//! - A registration owns its socket, so that the descriptor is taken out before it is closed.
+//! - No source is dropped while the table is locked: a source may own a connection, which owns a registration.
+
+mod wait;
+
+use std::fmt;
+use std::io;
+use std::ops::Deref;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use polling::{Event, PollMode};
+use singletrack_queues::{Parker, Source};
+use wait::{Ready, Waiter};
+
+/// Bits of a key that are the index; the others are the generation. With 64 bits that is half of them.
+const INDEX_BITS: u32 = if usize::BITS == 64 { 32 } else { 20 };
+const INDEX_MASK: usize = (1 << INDEX_BITS) - 1;
+/// The last two indices are not used, so that the keys which mean something else (all bits set, all but one) cannot occur.
+const INDEX_LIMIT: usize = INDEX_MASK - 1;
+
+/// An index in the table and the generation of what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key(usize);
+
+impl Key {
+    fn new(index: usize, generation: usize) -> Key {
+        Key(index | generation << INDEX_BITS)
+    }
+
+    fn index(self) -> usize {
+        self.0 & INDEX_MASK
+    }
+}
+
+/// Who is told of events.
+enum Told {
+    /// Nobody yet: what came so far.
+    Later(u64),
+    Source(Source),
+}
+
+/// Who is told what, by index.
+#[derive(Default)]
+struct Table {
+    entries: slab::Slab<(Key, Told)>,
+    /// Grows with each registration; wraps within the bits that a key has for it.
+    generation: usize,
+}
+
+impl Table {
+    fn insert(&mut self) -> io::Result<Key> {
+        let entry = self.entries.vacant_entry();
+        if entry.key() >= INDEX_LIMIT {
+            return Err(io::Error::new(io::ErrorKind::OutOfMemory, "one poller cannot watch more sockets"));
+        }
+        self.generation = self.generation.wrapping_add(1);
+        let key = Key::new(entry.key(), self.generation);
+        entry.insert((key, Told::Later(0)));
+        Ok(key)
+    }
+
+    fn remove(&mut self, key: Key) -> Option<Told> {
+        match self.entries.get(key.index()) {
+            Some((owner, _)) if *owner == key => Some(self.entries.remove(key.index()).1),
+            _ => None,
+        }
+    }
+
+    /// Says who is told, and tells what came before.
+    fn attach(&mut self, key: Key, source: Source) {
+        match self.entries.get_mut(key.index()) {
+            Some((owner, told)) if *owner == key => {
+                if let Told::Later(bits) = *told {
+                    source.merge(bits);
+                }
+                *told = Told::Source(source);
+            }
+            _ => {}
+        }
+    }
+
+    fn deliver(&mut self, ready: &[Ready]) {
+        for event in ready {
+            let key = Key(event.key);
+            match self.entries.get_mut(key.index()) {
+                Some((owner, Told::Source(source))) if *owner == key => source.merge(event.bits),
+                Some((owner, Told::Later(bits))) if *owner == key => *bits |= event.bits,
+                // Taken from the system before its registration was closed: nobody's event any more.
+                _ => log::trace!("dropped a stale event of key {:#x}", key.0),
+            }
+        }
+    }
+}
+
+/// Watches sockets and is the place where one worker waits.
+pub struct Poller {
+    waiter: Waiter,
+    table: Mutex<Table>,
+}
+
+/// What a registration wants to hear of. End and errors of a stream are always told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// Data or connections have arrived.
+    Readable,
+    /// Data has arrived, or there is room to send again.
+    Both,
+}
+
+impl Poller {
+    /// Makes a poller that watches nothing yet.
+    ///
+    /// # Errors
+    /// When the system gives no descriptors for it, or has no edge-triggered events.
+    pub fn new() -> io::Result<Poller> {
+        Ok(Poller { waiter: Waiter::new()?, table: Mutex::default() })
+    }
+
+    /// Watches `socket` for what `interest` says and has a [`Source`] told, by [`Source::merge`], whenever it becomes ready.
+    ///
+    /// Comes in two parts, because the source's handler usually owns the socket: make the source, then attach it. What happens
+    /// in between, and what is ready already, is told then. Events are edges: each is told once, so the handler must read until
+    /// there is nothing more, or remember that there is. Dropping the [`Registered`] ends the registration and closes the socket.
+    ///
+    /// # Errors
+    /// When the system cannot watch this descriptor, or has no memory for it. The socket is closed then.
+    pub fn register<S: AsFd + AsRawFd>(self: &Arc<Self>, socket: S, interest: Interest) -> io::Result<(Registered<S>, Attach)> {
+        let key = self.table().insert()?;
+        let writable = interest == Interest::Both;
+        let event = if writable { Event::all(key.0) } else { Event::readable(key.0) };
+        // From here on `Registered` undoes what was done, whatever fails.
+        let registered = Registered { socket, poller: self.clone(), key };
+        self.add(&registered.socket, event)?;
+        self.waiter.watch_for_end(&registered.socket, key.0, writable)?;
+        Ok((registered, Attach { poller: self.clone(), key }))
+    }
+
+    #[allow(unsafe_code)]
+    fn add<S: AsRawFd>(&self, socket: &S, event: Event) -> io::Result<()> {
+        // SAFETY: the descriptor must be taken out of the poller before it is closed. `Registered` owns it, gives out nothing
+        // but shared references to it, and takes it out when dropped, before the socket itself is dropped.
+        unsafe { self.waiter.poller().add_with_mode(socket, event, PollMode::Edge) }
+    }
+
+    /// Sockets watched at the moment.
+    pub fn watched(&self) -> usize {
+        self.table().entries.len()
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // The table is whole between any two statements that change it, so a panic elsewhere does not spoil it.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Parker for Poller {
+    fn park(&self, timeout: Option<Duration>, awake: &mut dyn FnMut()) {
+        self.waiter.wait(timeout, awake, &mut |ready| self.table().deliver(ready));
+    }
+
+    fn poll(&self) {
+        self.waiter.poll(&mut |ready| self.table().deliver(ready));
+    }
+
+    fn unpark(&self) {
+        self.waiter.unpark();
+    }
+
+    fn watches(&self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Poller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Poller").field("watched", &self.watched()).finish_non_exhaustive()
+    }
+}
+
+/// The second part of a registration: who is told.
+#[derive(Debug)]
+#[must_use = "without a source nobody is told anything"]
+pub struct Attach {
+    poller: Arc<Poller>,
+    key: Key,
+}
+
+impl Attach {
+    /// From now on `source` is told, of what has happened since the registration, too.
+    pub fn to(self, source: Source) {
+        self.poller.table().attach(self.key, source);
+    }
+}
+
+/// A socket that is being watched. Dropping it ends the watching, then closes the socket.
+pub struct Registered<S: AsFd> {
+    socket: S,
+    poller: Arc<Poller>,
+    key: Key,
+}
+
+impl<S: AsFd> Deref for Registered<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.socket
+    }
+}
+
+impl<S: AsFd> Drop for Registered<S> {
+    fn drop(&mut self) {
+        // Fails only if it was never added, which happens when registering itself failed.
+        if let Err(error) = self.poller.waiter.poller().delete(&self.socket) {
+            log::debug!("a socket could not be taken out of its poller: {error}");
+        }
+        // Bound to a name: the source is dropped after the lock is released.
+        let source = self.poller.table().remove(self.key);
+        drop(source);
+    }
+}
+
+impl<S: AsFd + fmt::Debug> fmt::Debug for Registered<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registered").field("socket", &self.socket).field("key", &self.key).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::READABLE;
+    use singletrack_queues::Queue;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc::{Receiver, channel};
+
+    fn told(queue: &Queue) -> (Source, Receiver<u64>) {
+        let (tell, told) = channel();
+        (Source::new(queue, move |bits| drop(tell.send(bits))), told)
+    }
+
+    fn register<S: AsFd + AsRawFd>(poller: &Arc<Poller>, socket: S, source: Source) -> Registered<S> {
+        let (registered, attach) = poller.register(socket, Interest::Readable).unwrap();
+        attach.to(source);
+        registered
+    }
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn what_arrives_is_told_on_the_queue() {
+        let (poller, queue) = (Arc::new(Poller::new().unwrap()), Queue::new("test"));
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let (source, told) = told(&queue);
+        let _registered = register(&poller, near, source);
+        far.write_all(b"x").unwrap();
+        poller.park(Some(SOON), &mut || {});
+        assert_eq!(told.recv_timeout(SOON).unwrap() & READABLE, READABLE);
+        assert_eq!(poller.watched(), 1);
+    }
+
+    #[test]
+    fn a_stale_event_never_reaches_the_next_owner_of_the_descriptor() {
+        let (poller, queue) = (Arc::new(Poller::new().unwrap()), Queue::new("test"));
+        let (first, mut far) = UnixStream::pair().unwrap();
+        let (source, told_first) = told(&queue);
+        let first = register(&poller, first, source);
+        far.write_all(b"for the first owner").unwrap();
+
+        // A worker has taken the event from the system and has not delivered it yet ...
+        let mut taken = Vec::new();
+        poller.waiter.poll(&mut |ready| taken.extend_from_slice(ready));
+        assert_eq!(taken.len(), 1);
+        let (number, index) = (first.as_raw_fd(), first.key.index());
+        // ... when the connection is closed and both its index and its descriptor number get a new owner.
+        drop(first);
+        let (second, _far) = UnixStream::pair().unwrap();
+        let second = rustix::io::dup(&second).unwrap();
+        let second = if second.as_raw_fd() == number { second } else { reuse(number) };
+        let (source, told_second) = told(&queue);
+        let second = register(&poller, second, source);
+        assert_eq!((second.as_raw_fd(), second.key.index()), (number, index), "the test must reuse both");
+
+        poller.table().deliver(&taken);
+        queue.sync(|| {});
+        assert!(told_first.try_recv().is_err() && told_second.try_recv().is_err());
+        // The second owner hears of its own events.
+        poller.table().deliver(&[Ready { key: second.key.0, bits: READABLE }]);
+        assert_eq!(told_second.recv_timeout(SOON).unwrap(), READABLE);
+    }
+
+    /// Opens descriptors until one has `number`: other tests of this process open and close theirs meanwhile.
+    fn reuse(number: i32) -> std::os::fd::OwnedFd {
+        let mut others = Vec::new();
+        for _ in 0..1000 {
+            let (socket, far) = UnixStream::pair().unwrap();
+            for socket in [socket, far] {
+                if socket.as_raw_fd() == number {
+                    return socket.into();
+                }
+                others.push(socket);
+            }
+        }
+        panic!("descriptor {number} did not come back");
+    }
+
+    #[test]
+    fn a_source_that_owns_its_own_registration_can_end_it() {
+        let (poller, queue) = (Arc::new(Poller::new().unwrap()), Queue::new("test"));
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let own = Arc::new(Mutex::new(None));
+        let (source, done) = {
+            let (own, (tell, done)) = (own.clone(), channel());
+            let source = Source::new(&queue, move |_| {
+                let registered: Option<Registered<UnixStream>> = own.lock().unwrap().take();
+                drop(registered);
+                tell.send(()).unwrap();
+            });
+            (source, done)
+        };
+        let registered = register(&poller, near, source);
+        *own.lock().unwrap() = Some(registered);
+        far.write_all(b"x").unwrap();
+        poller.park(Some(SOON), &mut || {});
+        done.recv_timeout(SOON).unwrap();
+        assert_eq!(poller.watched(), 0);
+    }
+}

@@ -1,0 +1,45 @@
+//! Named serial queues over every core, fed by a poller per core, and a WebSocket room server on top of them.
+//!
+//! The queues are a package of their own, [`queues`], and everything that a program commonly needs is re-exported here.
+//! This package adds what they have no business with: sockets ([`io`]), HTTP and WebSocket, and rooms.
+//!
+//! The modules stand in reading order; each imports only from those below it.
+#![deny(unsafe_code)]
+
+pub use singletrack_queues as queues;
+pub use singletrack_queues::{
+    ConcurrentQueue, Group, Isolated, Queue, Runtime, Source, Task, Timer, apply, blocking,
+};
+
+mod server;
+pub use server::{RunningServer, Server, ServerBuilder, StopReport};
+
+mod conn;
+
+mod handler;
+pub use handler::{Conn, Echo, Handler};
+
+mod directory;
+
+mod room;
+
+mod metrics;
+
+pub mod outbox;
+pub use outbox::SlowMember;
+
+pub mod route;
+
+pub mod ws;
+pub use ws::{Close, CloseCode, Message};
+
+pub mod http;
+pub use http::{OriginPolicy, Reject, Request};
+
+pub mod io;
+
+pub mod limits;
+pub use limits::Limits;
+
+pub mod error;
+pub use error::Error;

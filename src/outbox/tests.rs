@@ -1,0 +1,222 @@
+//! The order of frames, both sides of each limit, and what an outbox holds when it is empty.
+
+use super::*;
+
+fn limits(frames: usize, bytes: usize) -> Limits {
+    Limits {
+        outbox_frames: frames,
+        outbox_bytes: bytes,
+        ..Limits::default()
+    }
+}
+
+fn frame(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+/// Writes everything in pieces of `piece` bytes, gathered from two slices at most, and returns what was written.
+fn drain(outbox: &mut Outbox, piece: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    while !outbox.is_empty() {
+        let mut slices = [IoSlice::new(&[]), IoSlice::new(&[])];
+        let filled = outbox.gather(&mut slices);
+        let seen: Vec<u8> = slices[..filled]
+            .iter()
+            .flat_map(|slice| slice.iter().copied())
+            .take(piece)
+            .collect();
+        assert!(!seen.is_empty());
+        outbox.advance(seen.len());
+        out.extend(seen);
+    }
+    out
+}
+
+#[test]
+fn frames_leave_in_order_wherever_writes_stop() {
+    for piece in 1..12 {
+        let mut outbox = Outbox::new(SlowMember::Close);
+        assert_eq!(
+            outbox.push(frame("one,"), &limits(9, 99)),
+            Push::Queued { first: true }
+        );
+        assert_eq!(
+            outbox.push(frame("two,"), &limits(9, 99)),
+            Push::Queued { first: false }
+        );
+        assert_eq!(
+            outbox.push(frame("three"), &limits(9, 99)),
+            Push::Queued { first: false }
+        );
+        assert_eq!((outbox.len(), outbox.bytes()), (3, 13));
+        assert_eq!(drain(&mut outbox, piece), b"one,two,three");
+        assert_eq!((outbox.len(), outbox.bytes()), (0, 0));
+    }
+}
+
+#[test]
+fn an_empty_outbox_holds_no_memory_and_a_burst_is_forgotten() {
+    let mut outbox = Outbox::new(SlowMember::Close);
+    assert_eq!(outbox.frames.capacity(), 0);
+    for _ in 0..4000 {
+        outbox.push(frame("x"), &limits(4096, 1 << 20));
+    }
+    let most = outbox.frames.capacity();
+    outbox.advance(3990);
+    assert!(
+        outbox.frames.capacity() <= most / 4,
+        "{}",
+        outbox.frames.capacity()
+    );
+    assert_eq!(drain(&mut outbox, 3), b"xxxxxxxxxx");
+    assert_eq!(outbox.frames.capacity(), 0);
+}
+
+#[test]
+fn the_limits_are_inclusive() {
+    let mut outbox = Outbox::new(SlowMember::DropAndTell);
+    assert_eq!(
+        outbox.push(frame("ab"), &limits(2, 99)),
+        Push::Queued { first: true }
+    );
+    assert_eq!(
+        outbox.push(frame("cd"), &limits(2, 99)),
+        Push::Queued { first: false }
+    );
+    assert_eq!(outbox.push(frame("ef"), &limits(2, 99)), Push::Missed);
+    let mut outbox = Outbox::new(SlowMember::DropAndTell);
+    outbox.push(frame("ab"), &limits(9, 4));
+    assert_eq!(
+        outbox.push(frame("cd"), &limits(9, 4)),
+        Push::Queued { first: false }
+    );
+    assert_eq!(outbox.push(frame("e"), &limits(9, 4)), Push::Missed);
+}
+
+#[test]
+fn an_empty_outbox_takes_a_frame_of_any_size() {
+    let mut outbox = Outbox::new(SlowMember::Close);
+    assert_eq!(
+        outbox.push(frame("longer than the limit"), &limits(1, 4)),
+        Push::Queued { first: true }
+    );
+    assert_eq!(outbox.push(frame("x"), &limits(9, 4)), Push::Full);
+}
+
+#[test]
+fn a_slow_member_is_closed_at_once_behind_the_frame_that_was_begun() {
+    let mut outbox = Outbox::new(SlowMember::Close);
+    outbox.push(frame("begun"), &limits(2, 99));
+    outbox.push(frame("waits"), &limits(2, 99));
+    outbox.advance(2);
+    assert_eq!(outbox.push(frame("over"), &limits(2, 99)), Push::Full);
+    assert!(outbox.is_closing());
+    assert_eq!(outbox.push(frame("late"), &limits(2, 99)), Push::Closing);
+    assert_eq!(outbox.push_pong(b""), Push::Closing);
+    assert_eq!(outbox.push_ping(b""), Push::Closing);
+    assert_eq!(outbox.push_close(frame("again")), Push::Closing);
+    outbox.abandon(frame("again"));
+    let written = drain(&mut outbox, 4);
+    assert_eq!(&written[..3], b"gun");
+    assert_eq!(written[3], 0x88);
+    assert_eq!(written[5..7], 1013u16.to_be_bytes());
+    assert_eq!((outbox.len(), outbox.bytes()), (0, 0));
+}
+
+#[test]
+fn a_member_that_missed_messages_is_told_once_when_there_is_room() {
+    let small = limits(2, 999);
+    let mut outbox = Outbox::new(SlowMember::DropAndTell);
+    for text in ["a", "b", "c", "d"] {
+        outbox.push(frame(text), &small);
+    }
+    assert_eq!(outbox.missed(), 2);
+    // Room for one frame only: not enough for the notice and the message.
+    assert!(outbox.advance(1));
+    assert_eq!(outbox.push(frame("e"), &small), Push::Missed);
+    // All is written: the notice comes by itself, since no further message may follow.
+    assert!(outbox.advance(1));
+    assert_eq!(outbox.missed(), 0);
+    assert_eq!(
+        outbox.push(frame("f"), &small),
+        Push::Queued { first: false }
+    );
+    assert_eq!(drain(&mut outbox, 5), b"\x81\x0c{\"missed\":3}f");
+}
+
+#[test]
+fn the_notice_stands_before_the_first_message_that_is_not_missed() {
+    let small = limits(3, 99);
+    let mut outbox = Outbox::new(SlowMember::DropAndTell);
+    for text in ["a", "b", "c", "d"] {
+        outbox.push(frame(text), &small);
+    }
+    outbox.advance(2);
+    assert_eq!(
+        outbox.push(frame("e"), &small),
+        Push::Queued { first: false }
+    );
+    assert_eq!(drain(&mut outbox, 99), b"c\x81\x0c{\"missed\":1}e");
+}
+
+#[test]
+fn a_close_goes_behind_what_waits_and_nothing_behind_it() {
+    let small = limits(1, 99);
+    let mut outbox = Outbox::new(SlowMember::DropAndTell);
+    outbox.push(frame("a"), &small);
+    outbox.push(frame("b"), &small);
+    assert_eq!(
+        outbox.push_close(frame("bye")),
+        Push::Queued { first: false }
+    );
+    assert_eq!(outbox.push(frame("c"), &small), Push::Closing);
+    assert_eq!(drain(&mut outbox, 3), b"a\x81\x0c{\"missed\":1}bye");
+    assert!(outbox.is_closing());
+    let mut outbox = Outbox::new(SlowMember::Close);
+    assert_eq!(
+        outbox.push_close(frame("bye")),
+        Push::Queued { first: true }
+    );
+}
+
+#[test]
+fn a_flood_of_pings_keeps_the_latest_pong_only() {
+    let mut outbox = Outbox::new(SlowMember::Close);
+    outbox.push(frame("data"), &limits(1, 4));
+    for i in 0..1000u32 {
+        assert_eq!(
+            outbox.push_pong(&i.to_be_bytes()),
+            Push::Queued { first: false }
+        );
+    }
+    assert_eq!((outbox.len(), outbox.bytes()), (2, 4 + 6));
+    // Half written, the pong cannot be changed any more: one more may wait behind it.
+    outbox.advance(5);
+    for i in 0..1000u32 {
+        outbox.push_pong(&i.to_be_bytes());
+    }
+    assert_eq!(outbox.len(), 2);
+    assert!(outbox.len() <= 1 + CONTROL_FRAMES);
+    let written = drain(&mut outbox, 99);
+    assert_eq!(
+        written,
+        [&[4, 0, 0, 3, 0xE7, 0x8A, 4][..], &999u32.to_be_bytes()].concat()
+    );
+    // The number of the last pong is behind now: a new one is queued afresh.
+    assert_eq!(outbox.push_pong(b"x"), Push::Queued { first: true });
+    assert_eq!(drain(&mut outbox, 99), b"\x8a\x01x");
+}
+
+#[test]
+fn gathering_stops_at_the_slices_given() {
+    let mut outbox = Outbox::new(SlowMember::Close);
+    for text in ["ab", "cd", "ef"] {
+        outbox.push(frame(text), &limits(9, 99));
+    }
+    outbox.advance(1);
+    let mut slices = [IoSlice::new(&[]); 2];
+    assert_eq!(outbox.gather(&mut slices), 2);
+    assert_eq!((&slices[0][..], &slices[1][..]), (&b"b"[..], &b"cd"[..]));
+    let mut slices = [IoSlice::new(&[]); 8];
+    assert_eq!(outbox.gather(&mut slices), 3);
+}

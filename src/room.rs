@@ -1,0 +1,326 @@
+//! A room: its members, and what one says told to all. State that lives on a queue of its own.
+//!
+//! A [`Member`] is an outbox and a way to wake whoever empties it; what kind of connection that is, a room does not know.
+//! Not for: finding rooms by name (`directory`), encoding (`ws`), writing (`conn`).
+//!
+//! Rules: a message is encoded once, by its sender, and shared; only the push that finds an outbox empty wakes its owner, behind
+//! everything that waits already, so that the frames of a turn leave together; what a member has said and the room has not
+//! told yet is bounded, because its owner stops reading at [`Member::is_ahead`].
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use singletrack_queues::{Queue, Source};
+
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::outbox::{Outbox, Push, SlowMember};
+use crate::ws::Close;
+
+/// Something waits in an outbox that was empty.
+pub(crate) const FLUSH: u64 = 1 << 8;
+/// A member may say more: the room has caught up.
+pub(crate) const RESUME: u64 = 1 << 9;
+
+/// What a member may have said that its room has not told yet: bytes, and for each message a fixed cost.
+const AHEAD: usize = 128 * 1024;
+const MESSAGE_COST: usize = 512;
+/// A bit of the count of what was said and not told: the owner has stopped reading and wants [`RESUME`].
+const WAITING: usize = 1 << (usize::BITS - 1);
+
+/// An outbox and a way to wake its owner. A clone is the same member.
+#[derive(Clone)]
+pub(crate) struct Member(Arc<Shared>);
+
+struct Shared {
+    id: u64,
+    queue: Queue,
+    /// Set once, right after it was made: a source owns the connection that owns the member.
+    wake: OnceLock<Source>,
+    output: Mutex<Output>,
+    /// Whether the owner runs now and will flush when done. Only read and written on the owner's queue.
+    in_turn: AtomicBool,
+    /// Cost of what was said and not told, and the bit [`WAITING`].
+    ahead: AtomicUsize,
+    limits: Arc<Limits>,
+    metrics: Arc<Metrics>,
+}
+
+/// What waits for a member, and how it ends.
+pub(crate) struct Output {
+    pub(crate) outbox: Outbox,
+    /// The close that was queued, if any.
+    pub(crate) close: Option<Close>,
+}
+
+impl Member {
+    pub(crate) fn new(id: u64, queue: &Queue, policy: SlowMember, limits: &Arc<Limits>, metrics: &Arc<Metrics>) -> Member {
+        Member(Arc::new(Shared {
+            id,
+            queue: queue.clone(),
+            wake: OnceLock::new(),
+            output: Mutex::new(Output { outbox: Outbox::new(policy), close: None }),
+            in_turn: AtomicBool::new(false),
+            ahead: AtomicUsize::new(0),
+            limits: limits.clone(),
+            metrics: metrics.clone(),
+        }))
+    }
+
+    /// Says whom to wake. Called once, before anybody else has the member.
+    pub(crate) fn wakes(&self, source: Source) {
+        let first = self.0.wake.set(source).is_ok();
+        debug_assert!(first, "a member has one owner");
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.0.queue
+    }
+
+    pub(crate) fn output(&self) -> MutexGuard<'_, Output> {
+        // An outbox is whole between any two of its calls, so a panic elsewhere does not spoil it.
+        self.0.output.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The owner's turn begins: it will flush at its end, so nobody on its queue needs to wake it.
+    pub(crate) fn begin_turn(&self) {
+        // Relaxed: only blocks of the owner's queue look at it, and those are ordered.
+        self.0.in_turn.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn end_turn(&self) {
+        self.0.in_turn.store(false, Ordering::Relaxed);
+    }
+
+    /// Queues a message from anywhere. The policy for slow members holds.
+    pub(crate) fn push(&self, frame: Bytes) -> bool {
+        let pushed = {
+            let mut output = self.output();
+            let pushed = output.outbox.push(frame, &self.0.limits);
+            if pushed == Push::Full {
+                output.close = Some(Close::new(crate::ws::CloseCode::TRY_AGAIN, "too slow"));
+            }
+            pushed
+        };
+        match pushed {
+            Push::Queued { first } => {
+                if first {
+                    self.wake();
+                }
+                true
+            }
+            Push::Missed => {
+                self.0.metrics.missed.add(1);
+                false
+            }
+            Push::Full => {
+                self.0.metrics.slow_members.add(1);
+                log::debug!("{} is too slow and is closed", self.0.queue.label());
+                self.wake();
+                false
+            }
+            Push::Closing => false,
+        }
+    }
+
+    /// Queues a message that answers the owner's own input; reading stops while too much waits, so no policy is needed. From
+    /// another queue it is the same as [`push`](Self::push).
+    pub(crate) fn answer(&self, frame: Bytes) -> bool {
+        if !self.0.queue.is_current() {
+            return self.push(frame);
+        }
+        let pushed = self.output().outbox.push_own(frame);
+        self.wake_unless_in_turn(pushed);
+        pushed != Push::Closing
+    }
+
+    /// Queues a close behind what waits: the last thing that the peer hears. `frame` is what tells it.
+    pub(crate) fn close(&self, close: Close, frame: Bytes) {
+        let pushed = {
+            let mut output = self.output();
+            let pushed = output.outbox.push_close(frame);
+            if pushed != Push::Closing {
+                output.close = Some(close);
+            }
+            pushed
+        };
+        if self.0.queue.is_current() {
+            self.wake_unless_in_turn(pushed);
+        } else if pushed != Push::Closing {
+            self.wake();
+        }
+    }
+
+    fn wake_unless_in_turn(&self, pushed: Push) {
+        if pushed != Push::Closing && !self.0.in_turn.load(Ordering::Relaxed) {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        self.signal(FLUSH);
+    }
+
+    /// Has the owner run with `bits`, behind everything that waits already.
+    pub(crate) fn signal(&self, bits: u64) {
+        if let Some(source) = self.0.wake.get() {
+            source.merge_later(bits);
+        }
+    }
+
+    /// Whether the member has said so much that the room must catch up first. If so, [`RESUME`] comes when it has.
+    pub(crate) fn is_ahead(&self) -> bool {
+        // The common case without a write. Relaxed: a stale value only moves the moment of the stop.
+        if self.0.ahead.load(Ordering::Relaxed) < AHEAD {
+            return false;
+        }
+        // One word and read-modify-writes only: either `told` comes later and sees the bit, or this sees what `told` left.
+        if self.0.ahead.fetch_or(WAITING, Ordering::AcqRel) & !WAITING < AHEAD {
+            self.0.ahead.fetch_and(!WAITING, Ordering::AcqRel);
+            return false;
+        }
+        true
+    }
+
+    fn said(&self, cost: usize) {
+        self.0.ahead.fetch_add(cost, Ordering::AcqRel);
+    }
+
+    fn told(&self, cost: usize) {
+        let before = self.0.ahead.fetch_sub(cost, Ordering::AcqRel);
+        let left = (before & !WAITING) - cost;
+        if before & WAITING != 0 && left <= AHEAD / 2 && self.0.ahead.fetch_and(!WAITING, Ordering::AcqRel) & WAITING != 0 {
+            self.signal(RESUME);
+        }
+    }
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Member").field(&self.0.id).finish()
+    }
+}
+
+/// A message on its way from a member to its room.
+pub(crate) struct Said {
+    from: Member,
+    frame: Bytes,
+}
+
+impl Said {
+    pub(crate) fn new(from: &Member, frame: Bytes) -> Said {
+        from.said(frame.len() + MESSAGE_COST);
+        Said { from: from.clone(), frame }
+    }
+}
+
+impl Drop for Said {
+    fn drop(&mut self) {
+        // Here, so that a message which is dropped untold does not count for ever.
+        self.from.told(self.frame.len() + MESSAGE_COST);
+    }
+}
+
+/// The members of a room.
+#[derive(Debug, Default)]
+pub(crate) struct Room {
+    members: HashMap<u64, Member>,
+}
+
+impl Room {
+    pub(crate) fn join(&mut self, member: Member) {
+        self.members.insert(member.id(), member);
+    }
+
+    pub(crate) fn leave(&mut self, id: u64) {
+        self.members.remove(&id);
+    }
+
+    /// Tells all members, the sender included.
+    pub(crate) fn broadcast(&mut self, said: &Said) {
+        let told = self.members.values().filter(|member| member.push(said.frame.clone())).count();
+        said.from.0.metrics.traffic().messages_out.add(told as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ws::Message;
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
+
+    fn member(id: u64, limits: Limits, policy: SlowMember) -> (Member, Receiver<u64>) {
+        let queue = Queue::new("test.member");
+        let member = Member::new(id, &queue, policy, &Arc::new(limits), &Arc::new(Metrics::new(1)));
+        let (tell, woken) = channel();
+        member.wakes(Source::new(&queue, move |bits| drop(tell.send(bits))));
+        (member, woken)
+    }
+
+    fn say(room: &mut Room, from: &Member, text: &str) {
+        room.broadcast(&Said::new(from, Message::text(text).into_frame()));
+    }
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn all_members_are_told_in_order_and_woken_once() {
+        let mut room = Room::default();
+        let (a, a_woken) = member(1, Limits::default(), SlowMember::Close);
+        let (b, b_woken) = member(2, Limits::default(), SlowMember::Close);
+        room.join(a.clone());
+        room.join(b.clone());
+        say(&mut room, &a, "one");
+        say(&mut room, &b, "two");
+        for (member, woken) in [(&a, a_woken), (&b, b_woken)] {
+            let mut slices = [std::io::IoSlice::new(&[]); 4];
+            let output = member.output();
+            assert_eq!(output.outbox.gather(&mut slices), 2);
+            assert_eq!((&slices[0][2..], &slices[1][2..]), (&b"one"[..], &b"two"[..]));
+            assert_eq!(woken.recv_timeout(SOON), Ok(FLUSH));
+            member.queue().sync(|| {});
+            assert!(woken.try_recv().is_err(), "woken twice for one burst");
+        }
+        room.leave(2);
+        say(&mut room, &a, "three");
+        assert_eq!((a.output().outbox.len(), b.output().outbox.len()), (3, 2));
+    }
+
+    #[test]
+    fn a_member_that_does_not_keep_up_is_closed_and_the_others_notice_nothing() {
+        let mut room = Room::default();
+        let limits = Limits { outbox_frames: 3, ..Limits::default() };
+        let (slow, _) = member(1, limits, SlowMember::Close);
+        let (quick, _) = member(2, Limits::default(), SlowMember::Close);
+        room.join(slow.clone());
+        room.join(quick.clone());
+        for _ in 0..5 {
+            say(&mut room, &quick, "x");
+        }
+        assert_eq!(slow.output().close.as_ref().map(|close| close.code.0), Some(1013));
+        assert_eq!(slow.output().outbox.len(), 1);
+        assert_eq!(quick.output().outbox.len(), 5);
+    }
+
+    #[test]
+    fn a_member_that_is_ahead_is_resumed_when_the_room_has_caught_up() {
+        let (member, woken) = member(1, Limits::default(), SlowMember::Close);
+        let mut said = Vec::new();
+        while !member.is_ahead() {
+            said.push(Said::new(&member, Bytes::from(vec![0; 10_000])));
+        }
+        assert!(said.len() > 2);
+        assert!(woken.try_recv().is_err());
+        drop(said);
+        assert_eq!(woken.recv_timeout(SOON), Ok(RESUME));
+        assert!(!member.is_ahead());
+    }
+}

@@ -1,0 +1,100 @@
+//! Ways in which a queue can be broken on purpose, and the check that has to notice each.
+//!
+//! Not for: breaking anything; `subject` does that.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A promise that is broken on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Now and then a block goes to a second queue.
+    TwoAtOnce,
+    /// Now and then a block is held back and submitted behind the next one.
+    OrderSwapped,
+    /// Now and then a block is dropped.
+    BlockLost,
+    /// Now and then a block's body runs twice.
+    BlockTwice,
+    /// Now and then a barrier is submitted behind the reader that follows it.
+    BarrierOvertaken,
+    /// Now and then a `resume` does nothing.
+    ResumeLost,
+    /// Now and then a timer gets half its delay.
+    TimerEarly,
+    /// Now and then a signal is not merged.
+    SignalLost,
+}
+
+impl Fault {
+    /// All of them, as `--help` lists them.
+    pub(crate) const ALL: [Fault; 8] = [
+        Fault::TwoAtOnce,
+        Fault::OrderSwapped,
+        Fault::BlockLost,
+        Fault::BlockTwice,
+        Fault::BarrierOvertaken,
+        Fault::ResumeLost,
+        Fault::TimerEarly,
+        Fault::SignalLost,
+    ];
+
+    /// Its name on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Fault::TwoAtOnce => "two-at-once",
+            Fault::OrderSwapped => "order-swapped",
+            Fault::BlockLost => "block-lost",
+            Fault::BlockTwice => "block-twice",
+            Fault::BarrierOvertaken => "barrier-overtaken",
+            Fault::ResumeLost => "resume-lost",
+            Fault::TimerEarly => "timer-early",
+            Fault::SignalLost => "signal-lost",
+        }
+    }
+
+    /// The check that has to notice it. Others may, too: two blocks at once are in no order.
+    pub(crate) fn caught_by(self) -> &'static str {
+        match self {
+            Fault::TwoAtOnce => "one-at-a-time",
+            Fault::OrderSwapped => "order",
+            Fault::BlockLost => "no-loss",
+            Fault::BlockTwice => "no-duplicate",
+            Fault::BarrierOvertaken => "barriers",
+            Fault::ResumeLost => "suspend",
+            Fault::TimerEarly => "timers",
+            Fault::SignalLost => "sources",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Fault {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Fault, String> {
+        Fault::ALL.into_iter().find(|fault| fault.name() == name).ok_or_else(|| {
+            let names = Fault::ALL.map(Fault::name).join(", ");
+            format!("no way to break a queue has this name; use one of {names}")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_understood_and_an_unknown_one_gets_the_list() {
+        for fault in Fault::ALL {
+            assert_eq!(fault.name().parse(), Ok(fault));
+            let error = "nonsense".parse::<Fault>().unwrap_err();
+            assert!(error.contains(fault.name()), "{error}");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! What the checks put under load: the real queue, or the same behind a wrapper that breaks one promise now and then.
+//!
+//! The product is not touched: a fault is made of ordinary calls to it, in the wrong number or order. Each fault touches one
+//! verb, and each verb that can be broken is called through here by the check that has to notice. Without a fault every call
+//! goes straight to the queue.
+//! Not for: noticing. Rule: how often a fault occurs is counted, not drawn, so that it occurs in every round.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use singletrack::{ConcurrentQueue, NotSuspended, Queue, Runtime, Source, Timer};
+
+use super::fault::Fault;
+
+/// One call in so many is broken.
+const EVERY: u64 = 16;
+/// Two blocks that are to meet do not wait for each other any longer than this.
+const MEETING: Duration = Duration::from_millis(50);
+
+/// Says when the fault is due.
+#[derive(Clone, Debug)]
+struct Now {
+    fault: Option<Fault>,
+    calls: u64,
+}
+
+impl Now {
+    /// Counts one call; is it the one to break?
+    fn is_due(&mut self, fault: Fault) -> bool {
+        if self.fault != Some(fault) {
+            return false;
+        }
+        self.calls += 1;
+        self.calls % EVERY == EVERY / 2
+    }
+}
+
+/// A serial queue, perhaps a broken one.
+#[derive(Debug)]
+pub(crate) struct Subject {
+    queue: Queue,
+    /// Where blocks go that are to run beside those of `queue`.
+    second: Queue,
+    fault: Option<Fault>,
+}
+
+impl Subject {
+    /// Makes the queue.
+    pub(crate) fn new(runtime: &Runtime, label: String, fault: Option<Fault>) -> Arc<Subject> {
+        let second = runtime.queue(format!("{label}.second"));
+        Arc::new(Subject { queue: runtime.queue(label), second, fault })
+    }
+
+    /// The queue itself, for what no fault touches.
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// One source of blocks: a fault of order swaps blocks of the same submitter.
+    pub(crate) fn submitter(self: &Arc<Self>) -> Submitter {
+        let now = Now { fault: self.fault, calls: 0 };
+        Submitter { subject: self.clone(), now, held: None, meeting: None }
+    }
+
+    /// Waits until all that was submitted has run.
+    pub(crate) fn settle(&self) {
+        self.queue.sync(|| ());
+        if self.fault.is_some() {
+            self.second.sync(|| ());
+        }
+    }
+}
+
+/// Submits blocks to a [`Subject`].
+pub(crate) struct Submitter {
+    subject: Arc<Subject>,
+    now: Now,
+    held: Option<Box<dyn Fn() + Send>>,
+    meeting: Option<Arc<Meeting>>,
+}
+
+impl Submitter {
+    /// As [`Queue::submit`]. The body is one that could run twice, so that a broken queue can do it.
+    pub(crate) fn submit<F: Fn() + Send + 'static>(&mut self, body: F) {
+        let queue = &self.subject.queue;
+        match self.now.fault {
+            Some(Fault::OrderSwapped) => {
+                if let Some(held) = self.held.take() {
+                    queue.submit(body);
+                    queue.submit(held);
+                } else if self.now.is_due(Fault::OrderSwapped) {
+                    self.held = Some(Box::new(body));
+                } else {
+                    queue.submit(body);
+                }
+            }
+            Some(Fault::TwoAtOnce) => {
+                if let Some(meeting) = self.meeting.take() {
+                    self.subject.second.submit(move || {
+                        meeting.meet();
+                        body();
+                    });
+                } else if self.now.is_due(Fault::TwoAtOnce) {
+                    let meeting = Arc::new(Meeting::default());
+                    self.meeting = Some(meeting.clone());
+                    queue.submit(move || {
+                        meeting.meet();
+                        body();
+                    });
+                } else {
+                    queue.submit(body);
+                }
+            }
+            Some(Fault::BlockLost) if self.now.is_due(Fault::BlockLost) => drop(body),
+            Some(Fault::BlockTwice) if self.now.is_due(Fault::BlockTwice) => queue.submit(move || {
+                body();
+                body();
+            }),
+            _ => queue.submit(body),
+        }
+    }
+}
+
+impl Drop for Submitter {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.subject.queue.submit(held);
+        }
+    }
+}
+
+/// Two blocks begin together. It sleeps first, so that a stand-in may bring the other one, and spins for the last moment.
+#[derive(Default)]
+struct Meeting {
+    arrived: Mutex<u32>,
+    other: Condvar,
+    awake: std::sync::atomic::AtomicU32,
+}
+
+impl Meeting {
+    fn meet(&self) {
+        use std::sync::atomic::Ordering::SeqCst;
+        let end = Instant::now() + MEETING;
+        let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
+        *arrived += 1;
+        self.other.notify_one();
+        while *arrived < 2 {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            arrived = self.other.wait_timeout(arrived, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(arrived);
+        self.awake.fetch_add(1, SeqCst);
+        while self.awake.load(SeqCst) < 2 && Instant::now() < end {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// A concurrent queue, perhaps a broken one, and one source of blocks for it.
+pub(crate) struct ConcurrentSubmitter {
+    queue: ConcurrentQueue,
+    now: Now,
+    held: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl ConcurrentSubmitter {
+    /// Submits to `queue`.
+    pub(crate) fn new(queue: &ConcurrentQueue, fault: Option<Fault>) -> ConcurrentSubmitter {
+        ConcurrentSubmitter { queue: queue.clone(), now: Now { fault, calls: 0 }, held: None }
+    }
+
+    /// As [`ConcurrentQueue::submit`].
+    pub(crate) fn submit<F: FnOnce() + Send + 'static>(&mut self, reader: F) {
+        self.queue.submit(reader);
+        self.let_go();
+    }
+
+    /// As [`ConcurrentQueue::barrier`].
+    pub(crate) fn barrier<F: FnOnce() + Send + 'static>(&mut self, alone: F) {
+        self.let_go();
+        if self.now.is_due(Fault::BarrierOvertaken) {
+            self.held = Some(Box::new(alone));
+        } else {
+            self.queue.barrier(alone);
+        }
+    }
+
+    fn let_go(&mut self) {
+        if let Some(held) = self.held.take() {
+            self.queue.barrier(held);
+        }
+    }
+}
+
+impl Drop for ConcurrentSubmitter {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
+/// Verbs that one thread calls, perhaps broken ones.
+#[derive(Clone, Debug)]
+pub(crate) struct Verbs {
+    now: Now,
+}
+
+impl Verbs {
+    /// Those of a thread.
+    pub(crate) fn new(fault: Option<Fault>) -> Verbs {
+        Verbs { now: Now { fault, calls: 0 } }
+    }
+
+    /// As [`Queue::resume`].
+    pub(crate) fn resume(&mut self, queue: &Queue) -> Result<(), NotSuspended> {
+        if self.now.is_due(Fault::ResumeLost) { Ok(()) } else { queue.resume() }
+    }
+
+    /// As [`Queue::submit_after`].
+    pub(crate) fn submit_after<F: FnOnce() + Send + 'static>(&mut self, queue: &Queue, delay: Duration, f: F) -> Timer {
+        let delay = if self.now.is_due(Fault::TimerEarly) { delay / 2 } else { delay };
+        queue.submit_after(delay, f)
+    }
+
+    /// As [`Source::merge`].
+    pub(crate) fn merge(&mut self, source: &Source, bits: u64) {
+        if !self.now.is_due(Fault::SignalLost) {
+            source.merge(bits);
+        }
+    }
+}

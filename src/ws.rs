@@ -1,0 +1,439 @@
+//! WebSocket (RFC 6455) as pure data: frames in, events out; messages in, frames out. The only door to tungstenite.
+//!
+//! From tungstenite come the frame header's reader and writer, the opcodes, the table of close codes and the handshake's key.
+//! The assembler of messages ([`Decoder`]) is our own, because a room server needs what tungstenite's cannot give: no buffers
+//! while idle, refusal of a header before its payload arrives, and bad UTF-8 found in the middle of a frame. Its header reader
+//! also accepts lengths written in more bytes than needed, so the decoder compares the bytes read with the shortest form.
+//!
+//! Not here: sockets, time, pings that are due, who is in a room. Extensions are never negotiated, so a reserved bit is an error.
+//! Rules: a message is copied once, straight behind room for its header, so that [`Message::frame`] is ready to be sent to any
+//! number of peers without another copy; nothing is allocated for a peer that is between messages.
+
+mod decode;
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use tungstenite::handshake::derive_accept_key;
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding::{self, Control, Data, OpCode};
+
+pub use decode::{Decoder, Event, Role};
+
+use crate::http::{self, Upgrade};
+
+/// The most payload bytes that a control frame (ping, pong, close) may have.
+pub const CONTROL_BYTES: usize = 125;
+/// Most bytes of the header of an unmasked frame: two, and eight for a long length.
+const HEAD_ROOM: usize = 10;
+
+/// What a frame carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opcode {
+    /// A further fragment of the message begun before.
+    Continuation,
+    /// Text (or its first fragment).
+    Text,
+    /// Bytes (or their first fragment).
+    Binary,
+    /// The last frame of a side.
+    Close,
+    /// To be answered by a pong with the same payload.
+    Ping,
+    /// The answer to a ping, or a sign of life.
+    Pong,
+}
+
+impl Opcode {
+    fn coding(self) -> OpCode {
+        match self {
+            Opcode::Continuation => OpCode::Data(Data::Continue),
+            Opcode::Text => OpCode::Data(Data::Text),
+            Opcode::Binary => OpCode::Data(Data::Binary),
+            Opcode::Close => OpCode::Control(Control::Close),
+            Opcode::Ping => OpCode::Control(Control::Ping),
+            Opcode::Pong => OpCode::Control(Control::Pong),
+        }
+    }
+
+    /// The opcode of `first`, a frame's first byte; `None` for the reserved ones.
+    fn of(first: u8) -> Option<Opcode> {
+        match OpCode::from(first & 0x0F) {
+            OpCode::Data(Data::Continue) => Some(Opcode::Continuation),
+            OpCode::Data(Data::Text) => Some(Opcode::Text),
+            OpCode::Data(Data::Binary) => Some(Opcode::Binary),
+            OpCode::Control(Control::Close) => Some(Opcode::Close),
+            OpCode::Control(Control::Ping) => Some(Opcode::Ping),
+            OpCode::Control(Control::Pong) => Some(Opcode::Pong),
+            OpCode::Data(Data::Reserved(_)) | OpCode::Control(Control::Reserved(_)) => None,
+        }
+    }
+
+    fn is_control(self) -> bool {
+        matches!(self, Opcode::Close | Opcode::Ping | Opcode::Pong)
+    }
+}
+
+/// One whole text or binary message, kept as the frame that a server sends for it.
+///
+/// A clone shares the bytes. Text is valid UTF-8, whoever made the message.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Header and payload, unmasked.
+    frame: Bytes,
+    head: u8,
+    text: bool,
+}
+
+impl Message {
+    /// A text message.
+    pub fn text(text: &str) -> Message {
+        Message::copied(true, text.as_bytes())
+    }
+
+    /// A binary message.
+    pub fn binary(payload: &[u8]) -> Message {
+        Message::copied(false, payload)
+    }
+
+    fn copied(text: bool, payload: &[u8]) -> Message {
+        let mut buffer = Vec::with_capacity(head_len(payload.len()) + payload.len());
+        write_head(&mut buffer, true, data_opcode(text), payload.len(), None);
+        let head = buffer.len() as u8;
+        buffer.extend_from_slice(payload);
+        Message {
+            frame: Bytes::from(buffer),
+            head,
+            text,
+        }
+    }
+
+    /// Makes a message of `buffer`, whose payload begins behind [`HEAD_ROOM`] unused bytes.
+    fn from_room(text: bool, mut buffer: Vec<u8>) -> Message {
+        let payload = buffer.len() - HEAD_ROOM;
+        let mut head = Vec::with_capacity(HEAD_ROOM);
+        write_head(&mut head, true, data_opcode(text), payload, None);
+        let start = HEAD_ROOM - head.len();
+        buffer[start..HEAD_ROOM].copy_from_slice(&head);
+        // Growth left spare room in the buffer, and an outbox counts only the bytes that it sees.
+        let frame = Bytes::from(buffer.into_boxed_slice()).slice(start..);
+        Message {
+            frame,
+            head: head.len() as u8,
+            text,
+        }
+    }
+
+    /// Whether it was sent as text.
+    pub fn is_text(&self) -> bool {
+        self.text
+    }
+
+    /// The text, if it was sent as text.
+    pub fn as_text(&self) -> Option<&str> {
+        if self.text {
+            std::str::from_utf8(self.payload()).ok()
+        } else {
+            None
+        }
+    }
+
+    /// The payload, whatever its kind.
+    pub fn payload(&self) -> &[u8] {
+        &self.frame[usize::from(self.head)..]
+    }
+
+    /// The payload as shared bytes.
+    pub fn bytes(&self) -> Bytes {
+        self.frame.slice(usize::from(self.head)..)
+    }
+
+    /// The message as the one unmasked frame that a server sends for it; a clone of it shares the bytes.
+    pub fn frame(&self) -> &Bytes {
+        &self.frame
+    }
+
+    /// Like [`frame`](Message::frame), keeping nothing else.
+    pub fn into_frame(self) -> Bytes {
+        self.frame
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.as_text() {
+            Some(text) => f.debug_tuple("Text").field(&text).finish(),
+            None => f.debug_tuple("Binary").field(&self.bytes()).finish(),
+        }
+    }
+}
+
+/// Why a side closes a connection, as a number that both sides know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CloseCode(pub u16);
+
+impl CloseCode {
+    /// 1000: done.
+    pub const NORMAL: CloseCode = CloseCode(1000);
+    /// 1001: the server goes down, or the browser left the page.
+    pub const AWAY: CloseCode = CloseCode(1001);
+    /// 1002: the peer broke the protocol.
+    pub const PROTOCOL: CloseCode = CloseCode(1002);
+    /// 1003: this kind of message is not understood here.
+    pub const UNSUPPORTED: CloseCode = CloseCode(1003);
+    /// 1007: text that is not UTF-8.
+    pub const INVALID: CloseCode = CloseCode(1007);
+    /// 1008: against the rules of this server.
+    pub const POLICY: CloseCode = CloseCode(1008);
+    /// 1009: a message beyond the limit.
+    pub const TOO_BIG: CloseCode = CloseCode(1009);
+    /// 1011: the server failed.
+    pub const FAILED: CloseCode = CloseCode(1011);
+    /// 1012: the server restarts.
+    pub const RESTART: CloseCode = CloseCode(1012);
+    /// 1013: overloaded, or the peer was too slow: try again later.
+    pub const TRY_AGAIN: CloseCode = CloseCode(1013);
+
+    /// Whether a peer may put this code into a close frame.
+    pub fn may_be_sent(self) -> bool {
+        // 1014 (bad gateway) was registered with IANA after the table was written.
+        self.0 == 1014 || coding::CloseCode::from(self.0).is_allowed()
+    }
+}
+
+impl fmt::Display for CloseCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A close code and a sentence: what a close frame holds, and what a [`Decoder`] answers to bytes that break the rules.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// The code.
+    pub code: CloseCode,
+    /// The sentence, at most 123 bytes.
+    pub reason: Cow<'static, str>,
+}
+
+impl Close {
+    /// A close with a code and a sentence; what does not fit into a close frame is cut off between two characters.
+    pub fn new(code: CloseCode, reason: impl Into<Cow<'static, str>>) -> Close {
+        let mut reason = reason.into();
+        let most = CONTROL_BYTES - 2;
+        if reason.len() > most {
+            let end = (0..=most)
+                .rev()
+                .find(|&i| reason.is_char_boundary(i))
+                .unwrap_or(0);
+            reason.to_mut().truncate(end);
+        }
+        Close { code, reason }
+    }
+
+    /// The unmasked close frame. A code that may not be sent makes it a close frame without a code.
+    pub fn frame(&self) -> Bytes {
+        if !self.code.may_be_sent() {
+            return encode(Opcode::Close, &[]);
+        }
+        encode(Opcode::Close, &self.payload())
+    }
+
+    /// The payload of a close frame: the code, then the sentence.
+    pub fn payload(&self) -> Vec<u8> {
+        let mut payload = Vec::with_capacity(2 + self.reason.len());
+        payload.extend_from_slice(&self.code.0.to_be_bytes());
+        payload.extend_from_slice(self.reason.as_bytes());
+        payload
+    }
+}
+
+impl fmt::Display for Close {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.reason)
+    }
+}
+
+impl std::error::Error for Close {}
+
+/// The frame that answers a peer's close: its own code back, as RFC 6455 5.5.1 advises.
+pub fn close_reply(theirs: Option<&Close>) -> Bytes {
+    match theirs {
+        Some(close) => Close::new(close.code, "").frame(),
+        None => encode(Opcode::Close, &[]),
+    }
+}
+
+/// One whole unmasked frame, as a server sends it: header and payload in one buffer, to be encoded once and shared.
+pub fn encode(opcode: Opcode, payload: &[u8]) -> Bytes {
+    Bytes::from(encode_frame(true, opcode, payload, None))
+}
+
+/// A ping. What does not fit into a control frame is cut off.
+pub fn ping(payload: &[u8]) -> Bytes {
+    encode(Opcode::Ping, &payload[..payload.len().min(CONTROL_BYTES)])
+}
+
+/// The answer to a ping. What does not fit into a control frame is cut off.
+pub fn pong(payload: &[u8]) -> Bytes {
+    encode(Opcode::Pong, &payload[..payload.len().min(CONTROL_BYTES)])
+}
+
+/// Any frame, whole or a fragment, masked (as clients must) or not. The caller chooses the mask: this file has no randomness.
+pub fn encode_frame(last: bool, opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(head_len(payload.len()) + 4 + payload.len());
+    write_head(&mut frame, last, opcode, payload.len(), mask);
+    let head = frame.len();
+    frame.extend_from_slice(payload);
+    if let Some(mask) = mask {
+        apply_mask(&mut frame[head..], mask);
+    }
+    frame
+}
+
+/// The answer to a valid handshake: 101 and the key that proves it was understood.
+pub fn accept(upgrade: &Upgrade) -> Bytes {
+    http::switching_protocols(&accept_key(upgrade.key()))
+}
+
+/// The value of `Sec-WebSocket-Accept` for a client's key.
+pub fn accept_key(key: &str) -> String {
+    derive_accept_key(key.as_bytes())
+}
+
+fn data_opcode(text: bool) -> Opcode {
+    if text { Opcode::Text } else { Opcode::Binary }
+}
+
+/// Bytes of an unmasked frame's header for a payload of this length.
+fn head_len(payload: usize) -> usize {
+    match payload {
+        0..=125 => 2,
+        126..=0xFFFF => 4,
+        _ => HEAD_ROOM,
+    }
+}
+
+fn write_head(
+    to: &mut Vec<u8>,
+    is_final: bool,
+    opcode: Opcode,
+    payload: usize,
+    mask: Option<[u8; 4]>,
+) {
+    let header = FrameHeader {
+        is_final,
+        opcode: opcode.coding(),
+        mask,
+        ..FrameHeader::default()
+    };
+    // Writing into a vector cannot fail.
+    let written = header.format(payload as u64, to);
+    debug_assert!(written.is_ok());
+}
+
+/// Masks or unmasks in place, eight bytes at a time.
+fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
+    let [a, b, c, d] = mask;
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let mut words = payload.chunks_exact_mut(8);
+    for word in &mut words {
+        let value = u64::from_ne_bytes([
+            word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7],
+        ]);
+        word.copy_from_slice(&(value ^ wide).to_ne_bytes());
+    }
+    for (byte, mask) in words.into_remainder().iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= mask;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masking_twice_gives_the_same_bytes_at_every_length() {
+        let plain: Vec<u8> = (0..64u8).collect();
+        for len in 0..plain.len() {
+            let mut bytes = plain[..len].to_vec();
+            apply_mask(&mut bytes, [1, 2, 3, 4]);
+            assert!(
+                bytes
+                    .iter()
+                    .enumerate()
+                    .all(|(i, b)| *b == plain[i] ^ [1, 2, 3, 4][i & 3])
+            );
+            apply_mask(&mut bytes, [1, 2, 3, 4]);
+            assert_eq!(bytes, &plain[..len]);
+        }
+    }
+
+    #[test]
+    fn lengths_are_written_in_the_shortest_form() {
+        for (len, head) in [(0, 2), (125, 2), (126, 4), (0xFFFF, 4), (0x10000, 10)] {
+            let payload = vec![7; len];
+            assert_eq!(encode(Opcode::Binary, &payload).len(), head + len);
+            assert_eq!(Message::binary(&payload).frame().len(), head + len);
+            assert_eq!(Message::binary(&payload).payload(), payload);
+            let mut room = vec![0; HEAD_ROOM];
+            room.extend_from_slice(&payload);
+            assert_eq!(Message::from_room(false, room), Message::binary(&payload));
+        }
+    }
+
+    #[test]
+    fn a_text_message_is_the_frame_that_is_sent() {
+        let message = Message::text("hi");
+        assert_eq!(&message.frame()[..], b"\x81\x02hi");
+        assert_eq!(message.as_text(), Some("hi"));
+        assert_eq!(&message.bytes()[..], b"hi");
+        assert_eq!(Message::binary(b"hi").as_text(), None);
+    }
+
+    #[test]
+    fn a_long_close_reason_is_cut_between_characters() {
+        let close = Close::new(CloseCode::POLICY, "é".repeat(100));
+        assert_eq!(close.reason.len(), 122);
+        assert_eq!(close.frame().len(), 2 + 2 + 122);
+        let fits = Close::new(CloseCode::POLICY, "x".repeat(123));
+        assert_eq!(fits.frame().len(), 2 + CONTROL_BYTES);
+        assert_eq!(Close::new(CloseCode::POLICY, "x".repeat(124)), fits);
+    }
+
+    #[test]
+    fn a_code_that_may_not_be_sent_is_left_out() {
+        assert_eq!(&Close::new(CloseCode(1005), "").frame()[..], b"\x88\x00");
+        assert_eq!(
+            &Close::new(CloseCode::NORMAL, "").frame()[..],
+            b"\x88\x02\x03\xe8"
+        );
+        assert_eq!(&close_reply(None)[..], b"\x88\x00");
+        let theirs = Close::new(CloseCode(4000), "bye");
+        assert_eq!(&close_reply(Some(&theirs))[..], b"\x88\x02\x0f\xa0");
+    }
+
+    #[test]
+    fn codes_follow_the_registry() {
+        for code in [
+            1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999,
+            4000, 4999,
+        ] {
+            assert!(CloseCode(code).may_be_sent(), "{code}");
+        }
+        for code in [
+            0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535,
+        ] {
+            assert!(!CloseCode(code).may_be_sent(), "{code}");
+        }
+    }
+
+    #[test]
+    fn the_handshake_answer_is_the_one_of_the_standard() {
+        assert_eq!(
+            accept_key("dGhlIHNhbXBsZSBub25jZQ=="),
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        );
+    }
+}
