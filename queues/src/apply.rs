@@ -16,7 +16,7 @@ use crate::sync::atomic::{
     AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed},
 };
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, lock, order_unless, planted};
 
 /// Chunks per thread: enough that a slow core does not hold the others up, few enough that claiming costs nothing.
 const CHUNKS: usize = 8;
@@ -63,9 +63,10 @@ impl Runtime {
 }
 
 /// What the caller and its helpers share; on the heap, because helpers may come after the caller has left.
-struct Loop {
+pub(crate) struct Loop {
     n: usize,
     chunk: usize,
+    /// The next chunk, by number: a number below `n` itself could overflow.
     next: AtomicUsize,
     helpers: AtomicUsize,
     /// The body and the caller's waiter, on the caller's stack: followed only by a helper that is counted in `helpers`.
@@ -84,21 +85,7 @@ fn on(pool: &Arc<Pool>, n: usize, body: &(dyn Fn(Range<usize>) + Sync), site: &'
     let chunk = n.div_ceil(threads * CHUNKS).max(1);
     let helpers = (threads - 1).min(n.div_ceil(chunk).saturating_sub(1));
     let left = Waiter::new();
-    // SAFETY: only the lifetime changes; see the field.
-    let body = unsafe {
-        std::mem::transmute::<*const (dyn Fn(Range<usize>) + Sync + '_), *const (dyn Fn(Range<usize>) + Sync + 'static)>(
-            body,
-        )
-    };
-    let shared = Arc::new(Loop {
-        n,
-        chunk,
-        next: AtomicUsize::new(0),
-        helpers: AtomicUsize::new(0),
-        body,
-        left: &raw const left,
-        panic: Mutex::new(None),
-    });
+    let shared = Loop::new(n, chunk, body, &left);
     if pool.accepts() {
         for _ in 0..helpers {
             let shared = shared.clone();
@@ -106,8 +93,7 @@ fn on(pool: &Arc<Pool>, n: usize, body: &(dyn Fn(Range<usize>) + Sync), site: &'
         }
     }
     shared.run();
-    // Acquire: what helpers did; Release is not needed, but the word is one.
-    if shared.helpers.fetch_or(CLOSED, AcqRel) != 0 && left.spin().is_none() {
+    if shared.close() && left.spin().is_none() {
         pool::blocking(|| left.park());
     }
     let panic = lock(&shared.panic).take();
@@ -117,34 +103,56 @@ fn on(pool: &Arc<Pool>, n: usize, body: &(dyn Fn(Range<usize>) + Sync), site: &'
 }
 
 impl Loop {
+    /// `body` and `left` must stay until [`close`](Self::close) said that no helper is in, or `left` has ended.
+    pub(crate) fn new(n: usize, chunk: usize, body: &(dyn Fn(Range<usize>) + Sync), left: &Waiter) -> Arc<Self> {
+        // SAFETY: only the lifetime changes; see the field.
+        let body = unsafe {
+            std::mem::transmute::<
+                *const (dyn Fn(Range<usize>) + Sync + '_),
+                *const (dyn Fn(Range<usize>) + Sync + 'static),
+            >(body)
+        };
+        let (next, helpers, panic) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(None));
+        Arc::new(Self { n, chunk, next, helpers, body, left, panic })
+    }
+
+    /// No helper comes in any more. `true`: some are still in, and the last one will end `left`.
+    pub(crate) fn close(&self) -> bool {
+        // Acquire: what helpers did. Release is not needed, but the word is one.
+        self.helpers.fetch_or(CLOSED, order_unless("apply: the caller does not acquire", AcqRel)) != 0
+    }
+
     /// Runs chunks until none is left.
-    fn run(&self) {
+    pub(crate) fn run(&self) {
         // SAFETY: the caller is in `on`, or waits there for this helper.
         let body = unsafe { &*self.body };
         loop {
             // Relaxed: a ticket; what the chunks share is `f`'s business, and joining is `helpers`'.
-            let begin = self.next.fetch_add(self.chunk, Relaxed);
-            if begin >= self.n {
-                return;
-            }
+            let begin = match self.next.fetch_add(1, Relaxed).checked_mul(self.chunk) {
+                Some(begin) if begin < self.n => begin,
+                _ => return,
+            };
             let end = begin.saturating_add(self.chunk).min(self.n);
             if let Err(payload) = catch::catch(|| body(begin..end)) {
-                self.next.store(self.n, Relaxed);
+                self.next.store(self.n.div_ceil(self.chunk), Relaxed);
                 let late = lock(&self.panic).replace(payload);
                 catch::drop_quietly(late);
             }
         }
     }
 
-    fn help(&self) {
-        let enter = |helpers: usize| if helpers & CLOSED == 0 { Some(helpers + 1) } else { None };
+    pub(crate) fn help(&self) {
+        let enter = |helpers: usize| {
+            let open = helpers & CLOSED == 0 || planted("apply: a helper enters a closed loop");
+            if open { Some(helpers + 1) } else { None }
+        };
         // Acquire: the caller is still there.
         if self.helpers.fetch_update(Acquire, Relaxed, enter).is_err() {
             return;
         }
         self.run();
         // AcqRel: the caller sees what this helper did; the last one sees what the others did.
-        if self.helpers.fetch_sub(1, AcqRel) == CLOSED + 1 {
+        if self.helpers.fetch_sub(1, order_unless("apply: a helper does not release", AcqRel)) == CLOSED + 1 {
             // SAFETY: the caller waits, and only the last helper out of a closed loop ends it.
             unsafe { Waiter::end(self.left, Ended::Ran) };
         }

@@ -4,7 +4,8 @@
 //! barrier that finds somebody in goes to the mailbox, and so does everything behind it; the drain lets listed blocks in
 //! one by one, and leaves when it meets a barrier that has to wait.
 
-mod gate;
+pub(crate) mod gate;
+mod grant;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,14 +15,15 @@ use std::sync::Arc;
 
 use crate::block::{self, Kind, Node, Runnable, VTable};
 use crate::catch::{self, Payload};
-use crate::handoff::{Ended, Waiter};
+use crate::handoff::Ended;
 use crate::mailbox::Mailbox;
-use crate::pool::{self, Go, Mark, Place, Pool};
+use crate::pool::{Go, Mark, Place, Pool};
 use crate::queue::{self, DeadlockError, Frame};
 use crate::runtime::{Owner, Runtime};
 use crate::task::{Promise, Task};
 
 use gate::Gate;
+use grant::Grant;
 
 /// Blocks that a drain lets in before others get their turn.
 const BUDGET: u32 = 256;
@@ -135,7 +137,7 @@ impl ConcurrentQueue {
                 // It is in already, and stays until `f` has returned.
                 Some(false) => return f(),
                 Some(true) => self.deadlock(site),
-                None => self.wait_for_turn(&Grant::READER, site),
+                None => self.wait_for(&Grant::reader(site)),
             }
         }
         let _end = EndReadRef(body);
@@ -165,7 +167,8 @@ impl ConcurrentQueue {
         let mut result = None;
         let mut f = Some(f);
         let mut run = || result = f.take().map(catch::catch);
-        self.wait_for_barrier(&mut run, site);
+        // SAFETY: `run` stays until the wait has ended.
+        self.wait_for(&unsafe { Grant::barrier(&mut run, site) });
         match result {
             Some(Ok(value)) => value,
             Some(Err(payload)) => resume_unwind(payload),
@@ -223,29 +226,16 @@ impl ConcurrentQueue {
         }
     }
 
-    /// Waits in the mailbox until the gate let this thread in.
-    fn wait_for_turn(&self, vtable: &'static VTable, site: &'static Location<'static>) {
-        let grant = Grant { node: Node::new(vtable, site), waiter: Waiter::new(), run: None };
-        self.wait_for(&grant);
-    }
-
-    /// Waits in the mailbox until the drain ran `run` as a barrier.
-    fn wait_for_barrier(&self, run: &mut (dyn FnMut() + '_), site: &'static Location<'static>) {
-        // SAFETY: only the lifetime changes; this thread stays in `wait_for` until it ran.
-        let run = unsafe { std::mem::transmute::<*mut (dyn FnMut() + '_), *mut (dyn FnMut() + 'static)>(run) };
-        let grant = Grant { node: Node::new(&Grant::BARRIER, site), waiter: Waiter::new(), run: Some(run) };
-        self.wait_for(&grant);
-    }
-
+    /// Waits in the mailbox for `grant`'s turn.
     fn wait_for(&self, grant: &Grant) {
-        // SAFETY: it stays on the stack until the waiter ended.
-        unsafe { self.list(NonNull::from(&grant.node)) };
-        let ended = grant.waiter.spin().unwrap_or_else(|| pool::blocking(|| grant.waiter.park()));
+        // SAFETY: it stays on the stack until the wait has ended.
+        unsafe { self.list(NonNull::from(grant.node())) };
+        let ended = grant.wait();
         assert!(
             ended == Ended::Ran,
             "sync on \"{}\" at {}: a barrier was about, and the runtime was shut down before its turn came",
             self.label(),
-            grant.node.site
+            grant.node().site
         );
     }
 }
@@ -403,45 +393,6 @@ impl Drop for Body {
     fn drop(&mut self) {
         // A shutdown that looks at what threads are in may have read the label through this body a moment ago.
         self.owner.pool().before_free();
-    }
-}
-
-/// A thread that waits for its turn, on its stack.
-#[repr(C)]
-struct Grant {
-    node: Node,
-    waiter: Waiter,
-    /// A barrier's closure, run by the drain while its thread waits.
-    run: Option<*mut (dyn FnMut() + 'static)>,
-}
-
-impl Grant {
-    const READER: VTable = Self::vtable(Kind::Sync);
-    const BARRIER: VTable = Self::vtable(Kind::Barrier);
-
-    const fn vtable(kind: Kind) -> VTable {
-        VTable { kind, run: Self::run, finish: Self::finish, discard: Self::discard, label: block::no_label }
-    }
-
-    unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
-        // SAFETY: the waiting thread stays until the waiter ended; the closure is called once, and keeps its own panic.
-        unsafe {
-            if let Some(run) = node.cast::<Self>().as_ref().run {
-                (*run)();
-            }
-        }
-        None
-    }
-
-    unsafe fn finish(node: NonNull<Node>) {
-        // SAFETY: detached, ended once, dead afterwards.
-        unsafe { Waiter::end(&raw const (*node.cast::<Self>().as_ptr()).waiter, Ended::Ran) };
-    }
-
-    unsafe fn discard(node: NonNull<Node>) -> u64 {
-        // SAFETY: as in `finish`.
-        unsafe { Waiter::end(&raw const (*node.cast::<Self>().as_ptr()).waiter, Ended::Dropped) };
-        1
     }
 }
 

@@ -14,7 +14,7 @@ use crate::sync::atomic::{
     AtomicU32,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
-use crate::sync::{OwnerCell, spin, thread};
+use crate::sync::{OwnerCell, order_unless, planted, spin, thread};
 
 const WAITING: u32 = 0;
 const PARKED: u32 = 1;
@@ -72,7 +72,8 @@ impl Waiter {
         // SAFETY: the other side reads it only after it saw `PARKED`, which is stored below.
         unsafe { self.thread.set(handle) };
         // Release: `handle` is visible to the side that sees `PARKED`. Acquire: on failure it has ended, see `ended`.
-        if self.word.compare_exchange(WAITING, PARKED, Release, Acquire).is_err() {
+        let release = order_unless("handoff: parking does not release", Release);
+        if self.word.compare_exchange(WAITING, PARKED, release, Acquire).is_err() {
             // SAFETY: `PARKED` was never stored, so nobody saw `handle`.
             drop(unsafe { Box::from_raw(handle) });
         }
@@ -96,13 +97,25 @@ impl Waiter {
         // SAFETY: the waiter stays until the end is stored, which is the last thing done to it here.
         unsafe {
             // Release: the result is visible to `ended`. Acquire on failure: `thread`, written before `PARKED`.
-            if (*this).word.compare_exchange(WAITING, word, Release, Acquire).is_err() {
+            let release = order_unless("handoff: the end does not release", Release);
+            if (*this).word.compare_exchange(WAITING, word, release, Acquire).is_err() {
+                if planted("handoff: the end comes before the last touch") {
+                    (*this).word.swap(word, AcqRel);
+                }
                 let thread = Box::from_raw((*this).thread.get());
                 // AcqRel: Release as above; the Acquire half keeps the read of `thread` before it.
                 (*this).word.swap(word, AcqRel);
                 thread.unpark();
             }
         }
+    }
+
+    /// Takes the memory back, as far as a model can see it: nobody else may be in it, then or later.
+    #[cfg(all(test, queues_loom))]
+    pub(crate) fn take_back(&mut self) {
+        self.word.with_mut(|word| assert!(*word >= RAN));
+        // SAFETY: what loom is to check.
+        unsafe { self.thread.set(std::ptr::null_mut()) };
     }
 
     /// Has it ended? For assertions.

@@ -22,7 +22,7 @@ use crate::sync::atomic::{
     AtomicPtr,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
-use crate::sync::{OwnerCell, spin};
+use crate::sync::{OwnerCell, order_unless, planted, spin};
 
 /// See the module.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl Mailbox {
         // Release: the node's content is visible to the drainer, which reads it behind the `next` stored below (or, if we
         // became the owner, behind our own program order or the pool's hand-over). Acquire: if this took the mailbox from
         // idle, everything under the last owner happened before us; partner: the Release in `try_close`.
-        let prev = self.tail.swap(node.as_ptr(), AcqRel);
+        let prev = self.tail.swap(node.as_ptr(), order_unless("mailbox: push does not acquire", AcqRel));
         if prev.is_null() {
             // SAFETY: null to node gave us the drain right.
             unsafe { self.head.set(node.as_ptr()) };
@@ -59,7 +59,7 @@ impl Mailbox {
         } else {
             // SAFETY: `prev` is not unlinked before its `next` is set: `next_of` waits for it once `tail` has moved on.
             // Release: partner is the Acquire in `next_of`.
-            unsafe { (*prev).next.store(node.as_ptr(), Release) };
+            unsafe { (*prev).next.store(node.as_ptr(), order_unless("mailbox: push does not release", Release)) };
             false
         }
     }
@@ -73,7 +73,15 @@ impl Mailbox {
         // Relaxed peek: only saves the locked instruction when it is owned; the exchange decides.
         // AcqRel as in `push`; Relaxed on failure, nothing is read then.
         self.tail.load(Relaxed).is_null()
-            && self.tail.compare_exchange(ptr::null_mut(), node.as_ptr(), AcqRel, Relaxed).is_ok()
+            && self
+                .tail
+                .compare_exchange(
+                    ptr::null_mut(),
+                    node.as_ptr(),
+                    order_unless("mailbox: hold does not acquire", AcqRel),
+                    Relaxed,
+                )
+                .is_ok()
     }
 
     /// The first node.
@@ -115,7 +123,8 @@ impl Mailbox {
     pub(crate) unsafe fn try_close(&self, node: NonNull<Node>) -> bool {
         // Release: all that ran under this right happens before the next owner's first step (partner: the Acquire half of
         // the swap in `push` and of the exchange in `try_hold`). Failure reads nothing: Relaxed.
-        self.tail.compare_exchange(node.as_ptr(), ptr::null_mut(), Release, Relaxed).is_ok()
+        let release = order_unless("mailbox: close does not release", Release);
+        self.tail.compare_exchange(node.as_ptr(), ptr::null_mut(), release, Relaxed).is_ok()
     }
 
     /// The node behind `node` once its pusher, who has swapped the tail, takes its second step.
@@ -145,7 +154,10 @@ impl Mailbox {
             if let Some(next) = self.linked_after(node) {
                 return Some(next);
             }
-            if self.try_close(node) { None } else { Some(self.next_of(node)) }
+            if self.try_close(node) || planted("mailbox: unlink does not wait for the link") {
+                return None;
+            }
+            Some(self.next_of(node))
         }
     }
 
@@ -165,6 +177,7 @@ impl Mailbox {
                     // half of the swap in `push`). Relaxed on failure: `next_of` acquires.
                     match self.tail.compare_exchange(node.as_ptr(), stub.as_ptr(), Release, Relaxed) {
                         Ok(_) => stub,
+                        Err(_) if planted("mailbox: detach does not wait for the link") => stub,
                         Err(_) => self.next_of(node),
                     }
                 }

@@ -12,9 +12,9 @@
 mod cpu;
 mod crew;
 mod find;
-mod held;
-mod monitor;
-mod sleep;
+pub(crate) mod held;
+pub(crate) mod monitor;
+pub(crate) mod sleep;
 mod worker;
 
 use std::ptr::NonNull;
@@ -174,6 +174,11 @@ impl Pool {
 
     fn submit_from_outside(&self, runnable: Runnable) {
         self.shared.push(runnable);
+        self.shared_grew();
+    }
+
+    /// The injector got something from a thread that may not look there again: some worker will, unless all have left.
+    fn shared_grew(&self) {
         // The fence inside also orders the push before the look at `phase`; partner: the fence in `stop`. Either we see
         // the end and take things out again, or whoever ends the pool sees the push.
         self.notify();
@@ -209,6 +214,10 @@ impl Pool {
     /// Adds a timer; see [`Timers::add`].
     pub(crate) fn add_timer(&self, delay: Duration, fire: Box<dyn FnOnce() + Send>) -> crate::timer::Key {
         let (key, sleeper) = self.timers.add(delay, fire);
+        // Relaxed: the lock of the timers orders this add with the `clear` of whoever ended the pool.
+        if self.phase.load(Relaxed) == STOPPED {
+            self.counts.dropped.fetch_add(self.timers.clear(), Relaxed);
+        }
         match sleeper {
             Some(Some(keeper)) => self.unpark(keeper),
             // Nobody keeps the time: whoever sleeps shall; whoever runs looks anyway.

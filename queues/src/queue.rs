@@ -7,7 +7,9 @@
 
 mod core;
 mod current;
+mod error;
 mod sync;
+mod timed;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,12 +18,13 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 use crate::block::{self, Node};
+use crate::catch;
 use crate::runtime::Runtime;
 
 use self::core::QueueCore;
 pub(crate) use self::core::Target;
 pub(crate) use self::current::{Frame, concurrent};
-pub use self::sync::{DeadlockError, SyncError, TrySyncError};
+pub use self::error::{DeadlockError, SyncError, TrySyncError};
 
 /// A named serial queue: blocks submitted to it run one at a time, in order, on the workers of its runtime.
 ///
@@ -96,7 +99,9 @@ impl Queue {
 
     pub(crate) fn submit_at<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) {
         if !self.core().pool().accepts() {
-            return self.refuse(site);
+            self.refuse(site);
+            // Quietly: this may be a timer that fires, on a thread of the runtime.
+            return catch::drop_quietly(f);
         }
         // SAFETY: a fresh block.
         unsafe { self.core().push(block::block(f, site)) };
@@ -312,7 +317,7 @@ impl Timer {
     /// Takes the block back, and drops it with all it captured, here and now. `false`: its time came already.
     pub fn cancel(&self) -> bool {
         let Some(fire) = self.key.and_then(|key| self.runtime.pool().timers.cancel(key)) else { return false };
-        crate::catch::drop_quietly(fire);
+        catch::drop_quietly(fire);
         true
     }
 }

@@ -76,7 +76,6 @@ static GLOBAL: OnceCell<Runtime> = OnceCell::new();
 
 impl Runtime {
     /// Starts to describe a runtime.
-    #[must_use]
     pub fn builder() -> RuntimeBuilder {
         RuntimeBuilder { workers: None, thread_cap: None, name: "singletrack".into(), parkers: None }
     }
@@ -176,6 +175,7 @@ impl Runtime {
         let begin = now();
         let end = begin.checked_add(deadline).unwrap_or_else(|| begin + Duration::from_secs(86_400 * 365));
         let (ran, dropped) = (pool.blocks(), pool.counts.dropped.load(Relaxed));
+        pool.timers.fire_due();
         pool.close();
         pool.count_dropped(pool.timers.clear());
         let quiet = wait_for_quiet(pool, end);

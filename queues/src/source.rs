@@ -3,6 +3,8 @@
 //! However often it is signalled, the handler waits in its queue at most once: the signals that came since its last run
 //! are merged (by "or") into one word. Signalling allocates nothing: the source itself is the node that is queued.
 
+pub(crate) mod pending;
+
 use std::cell::UnsafeCell;
 use std::fmt;
 use std::panic::Location;
@@ -11,14 +13,10 @@ use std::sync::Arc;
 
 use crate::block::{self, Kind, Node, VTable};
 use crate::catch::{self, Payload};
+use crate::pool::Mark;
 use crate::queue::Queue;
-use crate::sync::atomic::{
-    AtomicU64,
-    Ordering::{AcqRel, Acquire},
-};
 
-/// Set while the source is cancelled; the top bit of the word, so signals have 63.
-const CANCELLED: u64 = 1 << 63;
+use pending::Pending;
 
 /// A handler on a queue, and bits that wait for it.
 ///
@@ -43,14 +41,16 @@ pub struct Source {
     body: Arc<Body>,
 }
 
+type Handler = Box<dyn FnMut(u64) + Send>;
+
 #[repr(C)]
 struct Body {
     /// In the queue from the first merge until its run begins.
     node: Node,
     /// What was merged and not handled yet; zero: not in the queue.
-    pending: AtomicU64,
+    pending: Pending,
     queue: Queue,
-    handler: UnsafeCell<Option<Box<dyn FnMut(u64) + Send>>>,
+    handler: UnsafeCell<Option<Handler>>,
 }
 
 // SAFETY: `handler` is touched by the queue's blocks alone, one at a time; the rest is shared by design.
@@ -70,20 +70,22 @@ impl Body {
     unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
         // SAFETY: the count that `merge` gave to the queue.
         let body = unsafe { Arc::from_raw(node.cast::<Self>().as_ptr()) };
-        // From here on a merge queues the source again: the drain has detached the node. AcqRel: the handler sees what
-        // happened before each merge that it answers for; partner: the AcqRel in `merge`.
-        let bits = body.pending.fetch_and(CANCELLED, AcqRel);
+        // From here on a merge queues the source again: the drain has detached the node.
+        let taken = body.pending.take();
         // SAFETY: in a block of the queue; the handler cannot come back here, because nothing runs in the middle of it.
         let handler = unsafe { &mut *body.handler.get() };
-        if bits & CANCELLED != 0 {
-            if let Some(handler) = handler.take() {
-                catch::drop_quietly(handler);
+        let Some(bits) = taken else {
+            catch::drop_quietly(handler.take());
+            catch::drop_quietly(body);
+            return None;
+        };
+        if let Some(handler) = handler.as_mut() {
+            // A run is a block to the monitor: a worker that runs many is not stuck in one.
+            Mark::here().block(body.node.site);
+            if let Err(payload) = catch::catch(|| handler(bits)) {
+                body.queue.runtime().pool().count_panic();
+                catch::report(body.queue.label(), body.node.site, payload);
             }
-        } else if let Some(handler) = handler.as_mut()
-            && let Err(payload) = catch::catch(|| handler(bits))
-        {
-            body.queue.runtime().pool().count_panic();
-            catch::report(body.queue.label(), body.node.site, payload);
         }
         // The last handle may be gone: then the handler is dropped here, and may panic.
         catch::drop_quietly(body);
@@ -105,7 +107,7 @@ impl Source {
     pub fn new<F: FnMut(u64) + Send + 'static>(queue: &Queue, handler: F) -> Self {
         let body = Body {
             node: Node::new(&Body::VTABLE, Location::caller()),
-            pending: AtomicU64::new(0),
+            pending: Pending::new(),
             queue: queue.clone(),
             handler: UnsafeCell::new(Some(Box::new(handler))),
         };
@@ -142,9 +144,8 @@ impl Source {
     /// Merges; if that turned the source on, its node, with a count of its own, to be pushed.
     #[inline]
     fn turn_on(&self, bits: u64) -> Option<NonNull<Node>> {
-        let bits = bits & !CANCELLED;
-        // AcqRel: see `run`. Only the merge that found nothing pending gets the node.
-        if bits == 0 || self.body.pending.fetch_or(bits, AcqRel) != 0 {
+        // Only the merge that found nothing pending gets the node.
+        if !self.body.pending.add(bits) {
             return None;
         }
         let body = Arc::into_raw(self.body.clone());
@@ -155,8 +156,7 @@ impl Source {
     /// The handler does not begin to run any more, and is dropped by a block of its queue. A run that has begun ends.
     #[track_caller]
     pub fn cancel(&self) {
-        // AcqRel: as a merge.
-        if self.body.pending.fetch_or(CANCELLED, AcqRel) & CANCELLED != 0 {
+        if !self.body.pending.cancel() {
             return;
         }
         let body = self.body.clone();
@@ -173,7 +173,7 @@ impl Source {
     /// Was it cancelled?
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.body.pending.load(Acquire) & CANCELLED != 0
+        self.body.pending.is_cancelled()
     }
 }
 

@@ -25,6 +25,8 @@ use crate::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed},
 };
 
+use crate::sync::{order_unless, planted};
+
 const HELD: u32 = 1;
 const ONE: u32 = 2;
 
@@ -51,7 +53,7 @@ impl State {
     /// Not suspended? Acquire: what happened before a `resume` is visible to the block that runs because of it.
     #[inline]
     pub(crate) fn is_clear(&self) -> bool {
-        self.0.load(Acquire) == 0
+        self.0.load(order_unless("state: the drainer does not acquire", Acquire)) == 0
     }
 
     /// One more suspension; false if the count is full (2^31 - 1).
@@ -70,13 +72,17 @@ impl State {
         match self.0.fetch_update(AcqRel, Relaxed, step) {
             Err(_) => Resumed::NotSuspended,
             Ok(before) if before == ONE + HELD => Resumed::Schedule,
+            Ok(before) if before & HELD != 0 && planted("state: every resume schedules") => Resumed::Schedule,
             Ok(_) => Resumed::Nothing,
         }
     }
 
     /// The drainer wants to leave because of a suspension. `false`: it was resumed meanwhile; drain on.
     pub(crate) fn hold(&self) -> bool {
-        let step = |word: u32| if word >= ONE { Some(word | HELD) } else { None };
+        let step = |word: u32| {
+            let resumed = word < ONE && !planted("state: hold does not look again");
+            if resumed { None } else { Some(word | HELD) }
+        };
         self.0.fetch_update(AcqRel, Relaxed, step).is_ok()
     }
 

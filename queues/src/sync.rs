@@ -61,6 +61,49 @@ pub(crate) fn spin(round: u32) {
     }
 }
 
+/// Is the bug called `name` planted? Models plant one at a time, to show that they would find it; anywhere else this is
+/// `false` when it compiles.
+#[cfg(not(all(test, queues_loom)))]
+#[inline(always)]
+pub(crate) const fn planted(_name: &str) -> bool {
+    false
+}
+
+#[cfg(all(test, queues_loom))]
+pub(crate) use plant::planted;
+
+/// `order`, or `Relaxed` where the bug called `name` is [`planted`].
+#[inline(always)]
+pub(crate) fn order_unless(name: &str, order: atomic::Ordering) -> atomic::Ordering {
+    if planted(name) { atomic::Ordering::Relaxed } else { order }
+}
+
+/// The bug that a model runs with. Loom runs a model's threads on one thread of the system, so a thread-local serves.
+#[cfg(all(test, queues_loom))]
+pub(crate) mod plant {
+    use std::cell::Cell;
+
+    thread_local! {
+        static BUG: Cell<&'static str> = const { Cell::new("") };
+        static MET: Cell<bool> = const { Cell::new(false) };
+    }
+
+    pub(crate) fn planted(name: &str) -> bool {
+        let here = BUG.get() == name;
+        MET.set(MET.get() || here);
+        here
+    }
+
+    /// Runs `f` with `bug`; tells whether the code came to it.
+    pub(crate) fn with<R>(bug: &'static str, f: impl FnOnce() -> R) -> (R, bool) {
+        BUG.set(bug);
+        MET.set(false);
+        let result = f();
+        BUG.set("");
+        (result, MET.get())
+    }
+}
+
 /// A value that only the owner of some right may touch. Under loom every access is checked against all others.
 #[derive(Debug)]
 pub(crate) struct OwnerCell<T> {

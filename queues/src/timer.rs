@@ -14,7 +14,7 @@ use crate::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
     fence,
 };
-use crate::sync::{Mutex, lock, now};
+use crate::sync::{Mutex, lock, now, planted};
 
 use deadlines::Deadlines;
 pub(crate) use deadlines::Key;
@@ -63,7 +63,9 @@ impl Timers {
         drop(pending);
         // Dekker with `keep`: we store `next`, then look for a keeper; a worker that falls asleep becomes the keeper, then
         // looks at `next`. With a SeqCst fence in between on both sides, at least one sees the other.
-        fence(SeqCst);
+        if !planted("timer: add has no fence") {
+            fence(SeqCst);
+        }
         let keeper = self.keeper.load(Relaxed);
         (key, Some(keeper.checked_sub(1)))
     }
@@ -103,7 +105,9 @@ impl Timers {
         // AcqRel: the role passes like a lock.
         self.keeper.compare_exchange(NOBODY, parker + 1, AcqRel, Relaxed).ok()?;
         // See `add`.
-        fence(SeqCst);
+        if !planted("timer: the keeper has no fence") {
+            fence(SeqCst);
+        }
         match self.next.load(Relaxed) {
             NONE => None,
             next => Some(Duration::from_nanos(next.saturating_sub(self.nanos(now())))),
@@ -112,7 +116,7 @@ impl Timers {
 
     /// The worker at `parker` is awake again.
     pub(crate) fn release(&self, parker: usize) {
-        if self.keeper.load(Relaxed) == parker + 1 {
+        if self.keeper.load(Relaxed) == parker + 1 && !planted("timer: the keeper keeps on") {
             self.keeper.store(NOBODY, Release);
         }
     }

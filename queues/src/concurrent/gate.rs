@@ -22,6 +22,8 @@ use crate::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 
+use crate::sync::{order_unless, planted};
+
 const READER: u64 = 1;
 const READERS: u64 = (1 << 31) - 1;
 const LISTED: u64 = 1 << 31;
@@ -31,10 +33,10 @@ const LISTED_ALL: u64 = WAITING - LISTED;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Gate(AtomicU64);
+pub(crate) struct Gate(AtomicU64);
 
 impl Gate {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(AtomicU64::new(0))
     }
 
@@ -45,28 +47,35 @@ impl Gate {
 
     /// A reader comes in, if nothing is listed and nobody writes.
     #[inline]
-    pub(super) fn try_read(&self) -> bool {
-        self.change(|word| if word & (WRITER | LISTED_ALL) == 0 { Some(word + READER) } else { None })
+    pub(crate) fn try_read(&self) -> bool {
+        let shut = if planted("gate: a reader passes what is listed") { WRITER } else { WRITER | LISTED_ALL };
+        self.change(|word| if word & shut == 0 { Some(word + READER) } else { None })
     }
 
     /// A barrier comes in, if nothing at all is here.
     #[inline]
-    pub(super) fn try_write(&self) -> bool {
+    pub(crate) fn try_write(&self) -> bool {
         self.0.compare_exchange(0, WRITER, Acquire, Relaxed).is_ok()
     }
 
     /// A reader leaves. `true`: the caller must send the drainer back.
     #[inline]
     #[must_use]
-    pub(super) fn read_ends(&self) -> bool {
+    pub(crate) fn read_ends(&self) -> bool {
         // AcqRel: what the readers did is visible to who comes next.
-        let before = self.0.fetch_sub(READER, AcqRel);
+        let before = if planted("gate: a reader leaves in two steps") {
+            let before = self.0.load(Acquire);
+            self.0.fetch_sub(READER, AcqRel);
+            before
+        } else {
+            self.0.fetch_sub(READER, AcqRel)
+        };
         before & READERS == READER && before & WAITING != 0 && self.take_waiting()
     }
 
     /// A barrier that came by [`try_write`](Self::try_write) leaves. `true`: as for `read_ends`.
     #[must_use]
-    pub(super) fn write_ends(&self) -> bool {
+    pub(crate) fn write_ends(&self) -> bool {
         let before = self.0.fetch_and(!WRITER, AcqRel);
         before & WAITING != 0 && self.take_waiting()
     }
@@ -79,24 +88,24 @@ impl Gate {
     }
 
     /// A block is going to be put into the mailbox: from now on nobody passes it.
-    pub(super) fn list(&self) {
+    pub(crate) fn list(&self) {
         // Release is implied by the push that follows; this must come before it in every thread's eyes, which the one
         // modification order of this word and the caller's program order see to.
         self.0.fetch_add(LISTED, AcqRel);
     }
 
     /// The drainer lets a listed reader in. `false`: a writer is in; the drainer is noted as waiting and must leave.
-    pub(super) fn admit_reader(&self) -> bool {
+    pub(crate) fn admit_reader(&self) -> bool {
         self.admit(WRITER, |word| word - LISTED + READER)
     }
 
     /// A listed reader is going to be dropped, and leaves as if it had been let in.
-    pub(super) fn count_as_reader(&self) {
+    pub(crate) fn count_as_reader(&self) {
         self.0.fetch_add(READER.wrapping_sub(LISTED), AcqRel);
     }
 
     /// The drainer may run a listed barrier. `false`: somebody is in; the drainer is noted as waiting and must leave.
-    pub(super) fn admit_barrier(&self) -> bool {
+    pub(crate) fn admit_barrier(&self) -> bool {
         self.admit(WRITER | READERS, |word| word)
     }
 
@@ -104,14 +113,17 @@ impl Gate {
         let mut admitted = false;
         self.change(|word| {
             admitted = word & unless == 0;
+            if !admitted && planted("gate: the drainer leaves without a word") {
+                return None;
+            }
             Some(if admitted { enter(word) } else { word | WAITING })
         });
         admitted
     }
 
     /// A listed barrier ended, or a listed block was dropped.
-    pub(super) fn unlist(&self) {
-        self.0.fetch_sub(LISTED, Release);
+    pub(crate) fn unlist(&self) {
+        self.0.fetch_sub(LISTED, order_unless("gate: a barrier does not release", Release));
     }
 }
 

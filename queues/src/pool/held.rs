@@ -12,7 +12,7 @@ use crate::sync::{Mutex, lock};
 pub(crate) struct Held(Mutex<HashSet<usize>>);
 
 impl Held {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(Mutex::new(HashSet::new()))
     }
 

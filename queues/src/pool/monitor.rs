@@ -12,10 +12,10 @@ use super::{MAX_THREADS, PULSE_HALTED, Pool};
 use crate::catch::AbortOnUnwind;
 use crate::sync::atomic::{
     AtomicBool,
-    Ordering::{Relaxed, SeqCst},
+    Ordering::{Acquire, Relaxed, Release, SeqCst},
     fence,
 };
-use crate::sync::{Condvar, Mutex, lock, wait, wait_timeout};
+use crate::sync::{Condvar, Mutex, lock, order_unless, planted, wait, wait_timeout};
 
 /// Between two looks.
 const TICK: Duration = Duration::from_millis(1);
@@ -25,7 +25,7 @@ const QUIET: u32 = 3;
 const COMPUTING: u32 = 4;
 
 /// See the module.
-pub(super) struct Monitor {
+pub(crate) struct Monitor {
     /// It sleeps, or is about to, without a timeout.
     asleep: AtomicBool,
     bell: Mutex<bool>,
@@ -43,7 +43,7 @@ struct Seen {
 }
 
 impl Monitor {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             asleep: AtomicBool::new(false),
             bell: Mutex::new(false),
@@ -54,10 +54,12 @@ impl Monitor {
     }
 
     /// A worker woke up: the monitor must look from now on.
-    pub(super) fn running(&self) {
+    pub(crate) fn running(&self) {
         // Dekker: the worker stored its state, then looks at `asleep`; the monitor stores `asleep`, then looks at the
         // states. With a SeqCst fence on both sides at least one sees the other.
-        fence(SeqCst);
+        if !planted("monitor: running has no fence") {
+            fence(SeqCst);
+        }
         if self.asleep.load(Relaxed) {
             self.wake();
         }
@@ -66,6 +68,19 @@ impl Monitor {
     pub(super) fn wake(&self) {
         *lock(&self.bell) = true;
         self.rung.notify_one();
+    }
+
+    /// Sleeps until the next worker wakes up, unless `look` sees one that runs.
+    pub(crate) fn sleep(&self, look: impl FnOnce() -> bool) {
+        self.asleep.store(true, Relaxed);
+        // See `running`.
+        if !planted("monitor: sleep has no fence") {
+            fence(SeqCst);
+        }
+        if !look() {
+            self.rest(None);
+        }
+        self.asleep.store(false, Relaxed);
     }
 
     fn rest(&self, timeout: Option<Duration>) {
@@ -83,22 +98,25 @@ impl Monitor {
     }
 
     /// Runs `read`, which may look at the lanes that threads run now: none of them is freed meanwhile.
-    pub(super) fn inspect<R>(&self, read: impl FnOnce() -> R) -> R {
+    pub(crate) fn inspect<R>(&self, read: impl FnOnce() -> R) -> R {
         let _one = lock(&self.inspection);
         self.inspecting.store(true, Relaxed);
         // Partner: the fence in `wait_for_inspection`. Either the one who frees sees the inspection and waits, or we see
         // that its lane is in no slot any more.
-        fence(SeqCst);
+        if !planted("monitor: inspect has no fence") {
+            fence(SeqCst);
+        }
         let result = read();
-        self.inspecting.store(false, Relaxed);
+        // Release: what was read was read before it is freed; partner: the Acquire in `wait_for_inspection`.
+        self.inspecting.store(false, order_unless("monitor: inspect does not release", Release));
         result
     }
 
     /// See [`Pool::before_free`].
     #[inline]
-    pub(super) fn wait_for_inspection(&self) {
+    pub(crate) fn wait_for_inspection(&self) {
         fence(SeqCst);
-        if self.inspecting.load(Relaxed) {
+        if self.inspecting.load(Acquire) && !planted("monitor: nobody waits for an inspection") {
             drop(lock(&self.inspection));
         }
     }
@@ -119,13 +137,7 @@ impl Pool {
             if quiet < QUIET {
                 self.monitor.rest(Some(TICK));
             } else {
-                self.monitor.asleep.store(true, Relaxed);
-                // See `Monitor::running`.
-                fence(SeqCst);
-                if !self.look(&mut seen) {
-                    self.monitor.rest(None);
-                }
-                self.monitor.asleep.store(false, Relaxed);
+                self.monitor.sleep(|| self.look(&mut seen));
                 quiet = 0;
             }
             // Only this thread counts; a halt is final.
@@ -150,8 +162,7 @@ impl Pool {
                 continue;
             }
             if let Some(hidden) = slot.exposed.take_next() {
-                self.shared.push(hidden);
-                self.notify();
+                self.submit_from_outside(hidden);
             }
             let Some(parker) = slot.parker() else { continue };
             if running && self.needs_stand_in(parker) {
@@ -164,6 +175,8 @@ impl Pool {
             }
         }
         for parker in self.crew.unattended() {
+            // Nobody else looks at it: the monitor must not sleep.
+            alive = true;
             self.parkers[parker].poll();
         }
         self.attend_again();

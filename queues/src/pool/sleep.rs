@@ -9,7 +9,7 @@ use crate::sync::atomic::{
     Ordering::{Relaxed, SeqCst},
     fence,
 };
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, lock, planted};
 
 const SEARCHING: u64 = 1;
 const ASLEEP: u64 = 1 << 32;
@@ -30,7 +30,9 @@ impl Sleep {
     #[inline]
     pub(crate) fn notify(&self) -> Option<usize> {
         // Partner: the fence in `fall_asleep`. Either we see the sleeper, or the sleeper sees the work.
-        fence(SeqCst);
+        if !planted("sleep: notify has no fence") {
+            fence(SeqCst);
+        }
         let word = self.word.load(Relaxed);
         if word & (ASLEEP - 1) != 0 || word < ASLEEP { None } else { self.take() }
     }
@@ -67,7 +69,7 @@ impl Sleep {
         let last = self.word.fetch_sub(SEARCHING, SeqCst) & (ASLEEP - 1) == SEARCHING;
         // Partner: the fence in `notify`, for the look at the work that the last one takes next.
         fence(SeqCst);
-        last
+        last && !planted("sleep: the last searcher tells nobody")
     }
 
     /// A searcher becomes a sleeper at `parker`. It must look once more for work before it really sleeps.
@@ -77,13 +79,16 @@ impl Sleep {
         self.word.fetch_add(ASLEEP - SEARCHING, SeqCst);
         drop(sleepers);
         // Partner: the fence in `notify`.
-        fence(SeqCst);
+        if !planted("sleep: the sleeper has no fence") {
+            fence(SeqCst);
+        }
     }
 
     /// The sleeper at `parker` is awake, and searching: whether it was woken (then it is counted already) or not.
     pub(crate) fn wake_up(&self, parker: usize) {
         let mut sleepers = lock(&self.sleepers);
-        if let Some(at) = sleepers.iter().position(|&sleeper| sleeper == parker) {
+        let at = sleepers.iter().position(|&sleeper| sleeper == parker);
+        if let Some(at) = at.filter(|_| !planted("sleep: who wakes by itself stays listed")) {
             sleepers.remove(at);
             self.word.fetch_add(SEARCHING.wrapping_sub(ASLEEP), SeqCst);
         }

@@ -112,7 +112,8 @@ impl Slot {
     /// Takes its parker away while its thread sits in a block.
     pub(super) fn relieve(&self) -> Option<usize> {
         // AcqRel on these moves: the parker passes on like a lock.
-        let word = self.word.fetch_update(AcqRel, Relaxed, |word| (word & STATE == RUNNING).then_some(RELIEVED)).ok()?;
+        let word =
+            self.word.fetch_update(AcqRel, Relaxed, |word| (word & STATE == RUNNING).then_some(RELIEVED)).ok()?;
         (word / PARKER).checked_sub(1)
     }
 
@@ -206,7 +207,7 @@ impl Local {
     /// Moves everything that waits on this thread where all can take it.
     pub(super) fn give_away(&self) {
         if self.own.give_away(&self.slot().exposed, &self.pool.shared) {
-            self.pool.notify();
+            self.pool.shared_grew();
         }
     }
 }
@@ -276,6 +277,8 @@ pub(super) fn run(pool: Arc<Pool>, slot: usize, parker: usize) {
     let local = Local { pool: pool.clone(), slot, own };
     LOCAL.set(&local);
     pool.sleep.begin_search();
+    // The monitor may have gone to sleep while this thread was being started.
+    pool.monitor.running();
     Worker { local: &local, pool: &pool, place, searching: true, tick: 0, pulse: 0 }.work();
     LOCAL.set(ptr::null());
     while let Some(runnable) = local.own.pop(&place.exposed) {
@@ -413,6 +416,7 @@ impl Worker<'_> {
         if stays {
             self.searching = true;
             self.pool.sleep.begin_search();
+            self.pool.monitor.running();
         }
         stays
     }

@@ -175,7 +175,7 @@ impl QueueCore {
         // SAFETY: a queue with a front is alive until the drain right is given up.
         let core = unsafe { this.as_ref() };
         let frame = Frame::serial(this.as_ptr());
-        let _inside = frame.enter();
+        let inside = frame.enter();
         let mark = Mark::here();
         let outer = mark.lane(this.as_ptr().cast());
         let pool = Arc::as_ptr(core.pool());
@@ -183,7 +183,7 @@ impl QueueCore {
         let pool = unsafe { &*pool };
         let turn = pool.turn();
         let mut left = BUDGET;
-        // SAFETY (for the whole loop): the drain right is ours until `close` succeeds, `hold` succeeds, `schedule` passes
+        // SAFETY: for the whole loop: the drain right is ours until `close` succeeds, `hold` succeeds, `schedule` passes
         // it on, or the last node was met; after each of these nothing of the queue is touched. Before them, `mark` names
         // the outer lane again, so that no inspection finds a queue that somebody else may free.
         unsafe {
@@ -208,6 +208,8 @@ impl QueueCore {
                     Kind::Last => {
                         mark.lane(outer);
                         (vtable.finish)(node);
+                        // Freeing may end the runtime, and so drop closures of users, who may ask what they are in.
+                        drop(inside);
                         return Self::free(this);
                     }
                     Kind::Lane => {
@@ -343,6 +345,9 @@ impl QueueCore {
             if core.mail.try_hold(NonNull::from(&hold)) {
                 Self::free(this);
             } else {
+                // If the push turns the queue on, a worker may free it, its runtime and with that the pool before
+                // `schedule` returns: nothing but this holds the pool then.
+                let _pool = core.pool().clone();
                 let last = Box::leak(Box::new(Node::new(&Self::LAST, core.node.site)));
                 core.push(NonNull::from(last));
             }

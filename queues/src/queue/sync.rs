@@ -6,25 +6,21 @@
 //! before it schedules the rest ("flat combining", Hendler, Incze, Shavit and Tzafrir, 2010). That is why the closure
 //! must be `Send`: under contention it may run on another thread while its own waits.
 
-use std::any::Any;
-use std::fmt;
 use std::panic::{Location, resume_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Queue;
 use super::core::QueueCore;
 use super::current::{self, Frame};
+use super::error::{DeadlockError, SyncError, TrySyncError};
+use super::timed::{Claim, Timed};
 use crate::block::{self, Kind, Node, VTable};
 use crate::catch::{self, Payload};
 use crate::handoff::{Ended, Waiter};
 use crate::pool::{self, Place};
-use crate::sync::atomic::{
-    AtomicU8,
-    Ordering::{AcqRel, Acquire, Release},
-};
-use crate::sync::{Condvar, Mutex, lock, now, wait_timeout};
+use crate::sync::now;
 
 /// How many closures of other threads one thread runs before it lets somebody else: bounds how late its own `sync` returns.
 const COMBINE: u32 = 64;
@@ -240,7 +236,9 @@ fn hold_chain(core: Option<&QueueCore>, site: &'static Location<'static>, f: &mu
 unsafe fn settle(core: &QueueCore, mut node: NonNull<Node>) {
     // SAFETY: the drain right is ours until the mailbox closes or the queue is scheduled.
     unsafe {
-        let mut left = if core.target().is_none() { COMBINE } else { 0 };
+        // Not while this thread unwinds: closures of others would find themselves `panicking`.
+        let combine = core.target().is_none() && !std::thread::panicking();
+        let mut left = if combine { COMBINE } else { 0 };
         while left > 0 && node.as_ref().vtable.kind == Kind::Sync && core.state.is_clear() {
             let vtable = node.as_ref().vtable;
             let next = {
@@ -305,239 +303,3 @@ impl<R: Send, F: FnOnce() -> R + Send> SyncBlock<R, F> {
         1
     }
 }
-
-/// Who may touch the closure of a timed `sync`.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Claim {
-    /// Nobody yet: the first to change this word.
-    Open,
-    /// The drainer runs it.
-    Running,
-    /// It ran.
-    Ran,
-    /// The waiting thread took it back: too late.
-    Withdrawn,
-    /// It never will run.
-    Dropped,
-}
-
-/// A closure that its thread may take back: the node is on the heap, because it stays in the mailbox then.
-#[repr(C)]
-struct Timed {
-    node: Node,
-    claim: AtomicU8,
-    /// On the stack of the waiting thread; touched by the one who claimed it.
-    body: *mut (dyn FnMut() + 'static),
-    ended: Mutex<bool>,
-    bell: Condvar,
-}
-
-// SAFETY: `body` is a `FnMut` over `Send` parts, touched only under the claim; the rest is shared by design.
-unsafe impl Send for Timed {}
-// SAFETY: as above.
-unsafe impl Sync for Timed {}
-
-impl Timed {
-    const VTABLE: VTable = VTable {
-        kind: Kind::Sync,
-        run: Self::run,
-        finish: Self::finish,
-        discard: Self::discard,
-        label: block::no_label,
-    };
-
-    fn new<'a>(site: &'static Location<'static>, body: &'a mut (dyn FnMut() + 'a)) -> Self {
-        // SAFETY: only the lifetime changes. The pointer is followed between a claim and its end alone, and the waiting
-        // thread, on whose stack `body` lies, does not leave `wait` in such a moment.
-        let body = unsafe {
-            std::mem::transmute::<*mut (dyn FnMut() + 'a), *mut (dyn FnMut() + 'static)>(std::ptr::from_mut(body))
-        };
-        let node = Node::new(&Self::VTABLE, site);
-        Self { node, claim: AtomicU8::new(Claim::Open as u8), body, ended: Mutex::new(false), bell: Condvar::new() }
-    }
-
-    /// The mailbox's count of it.
-    fn into_node(timed: Arc<Self>) -> NonNull<Node> {
-        // SAFETY: an `Arc` is never null.
-        unsafe { NonNull::new_unchecked(Arc::into_raw(timed).cast_mut()) }.cast()
-    }
-
-    fn claim(&self, claim: Claim) -> bool {
-        // AcqRel: whoever claims sees the closure as its thread left it.
-        self.claim.compare_exchange(Claim::Open as u8, claim as u8, AcqRel, Acquire).is_ok()
-    }
-
-    fn end(&self, how: Claim) {
-        // Release: the result is visible to the waiting thread; partner: the Acquire in `wait`.
-        self.claim.store(how as u8, Release);
-        *lock(&self.ended) = true;
-        self.bell.notify_one();
-    }
-
-    /// Waits until it ran or was dropped; withdraws it at the deadline, if it has not begun.
-    fn wait(&self, deadline: Option<Instant>) -> Claim {
-        pool::blocking(|| {
-            let mut ended = lock(&self.ended);
-            while !*ended {
-                let left = match deadline {
-                    Some(deadline) => deadline.saturating_duration_since(now()),
-                    None => Duration::MAX,
-                };
-                if left.is_zero() && self.claim(Claim::Withdrawn) {
-                    return Claim::Withdrawn;
-                }
-                // Too late to withdraw: it runs, and its end rings.
-                let left = if left.is_zero() { Duration::MAX } else { left };
-                ended = wait_timeout(&self.bell, ended, left.min(Duration::from_secs(3600)));
-            }
-            match self.claim.load(Acquire) {
-                claim if claim == Claim::Dropped as u8 => Claim::Dropped,
-                _ => Claim::Ran,
-            }
-        })
-    }
-
-    unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
-        // SAFETY: the mailbox's count keeps it alive.
-        let this = unsafe { node.cast::<Self>().as_ref() };
-        if this.claim(Claim::Running) {
-            // SAFETY: claimed: the waiting thread waits for the end, which comes next.
-            unsafe { (*this.body)() };
-            this.end(Claim::Ran);
-        }
-        None
-    }
-
-    unsafe fn finish(node: NonNull<Node>) {
-        // SAFETY: the mailbox's count, made in `into_node`.
-        drop(unsafe { Arc::from_raw(node.cast::<Self>().as_ptr()) });
-    }
-
-    unsafe fn discard(node: NonNull<Node>) -> u64 {
-        // SAFETY: as in `run` and `finish`.
-        unsafe {
-            let this = node.cast::<Self>().as_ref();
-            let open = this.claim(Claim::Dropped);
-            if open {
-                this.end(Claim::Dropped);
-            }
-            Self::finish(node);
-            u64::from(open)
-        }
-    }
-}
-
-/// A wait that could never end, found before waiting.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadlockError {
-    wanted: String,
-    inside: String,
-    site: &'static Location<'static>,
-}
-
-impl DeadlockError {
-    fn new(wanted: &Queue, inside: String, site: &'static Location<'static>) -> Self {
-        Self { wanted: wanted.label().to_owned(), inside, site }
-    }
-
-    /// For other kinds of queue.
-    pub(crate) fn named(wanted: &str, inside: &str, site: &'static Location<'static>) -> Self {
-        Self { wanted: wanted.to_owned(), inside: inside.to_owned(), site }
-    }
-
-    /// The label of the queue that was waited for.
-    #[must_use]
-    pub fn wanted(&self) -> &str {
-        &self.wanted
-    }
-
-    /// The label of the queue in whose block this thread is, and that the other cannot run without.
-    #[must_use]
-    pub fn inside(&self) -> &str {
-        &self.inside
-    }
-}
-
-impl fmt::Display for DeadlockError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { wanted, inside, site } = self;
-        write!(
-            f,
-            "deadlock: sync on \"{wanted}\" at {site} would wait for ever, because this thread is in a block of \
-             \"{inside}\"; call the closure directly, or use submit"
-        )
-    }
-}
-
-impl std::error::Error for DeadlockError {}
-
-/// Why [`Queue::try_sync`] did not run the closure, which comes back.
-pub enum TrySyncError<F> {
-    /// The queue or one of its targets is busy, or suspended.
-    Busy(F),
-    /// This thread is in a block that the queue waits for.
-    Deadlock(DeadlockError, F),
-}
-
-impl<F> TrySyncError<F> {
-    /// The closure that was not run.
-    pub fn into_inner(self) -> F {
-        match self {
-            Self::Busy(f) | Self::Deadlock(_, f) => f,
-        }
-    }
-}
-
-impl<F> fmt::Debug for TrySyncError<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Busy(_) => f.write_str("Busy(..)"),
-            Self::Deadlock(error, _) => f.debug_tuple("Deadlock").field(error).finish_non_exhaustive(),
-        }
-    }
-}
-
-impl<F> fmt::Display for TrySyncError<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Busy(_) => f.write_str("the queue is busy or suspended; try again, or use sync to wait"),
-            Self::Deadlock(error, _) => error.fmt(f),
-        }
-    }
-}
-
-impl<F: Any> std::error::Error for TrySyncError<F> {}
-
-/// Why [`Queue::sync_timeout`] did not run the closure.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SyncError {
-    /// The queue did not come to it in time.
-    Timeout {
-        /// The queue.
-        label: String,
-        /// The time that was given.
-        after: Duration,
-    },
-    /// This thread is in a block that the queue waits for.
-    Deadlock(DeadlockError),
-    /// The runtime was shut down.
-    Shutdown {
-        /// The queue.
-        label: String,
-    },
-}
-
-impl fmt::Display for SyncError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Timeout { label, after } => {
-                write!(f, "queue \"{label}\" did not come to the closure within {after:?}")
-            }
-            Self::Deadlock(error) => error.fmt(f),
-            Self::Shutdown { label } => write!(f, "the runtime of queue \"{label}\" was shut down"),
-        }
-    }
-}
-
-impl std::error::Error for SyncError {}

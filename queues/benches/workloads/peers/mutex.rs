@@ -1,0 +1,103 @@
+//! Plain locks, of std and of parking_lot: the floor for exclusion on the caller's thread (Q2, Q2c, Q9, Q10).
+//!
+//! They are not runtimes: nothing is submitted and nobody else runs anything, so their Q9 is what the transfers
+//! themselves cost, not a rival.
+
+use super::super::actors::{ACCOUNTS, transfers};
+use super::super::blocks::{self, Guarded, ReadWrite, Step, Steps, Twins};
+use super::super::measure::{Clock, Sample};
+use super::super::verify;
+use super::super::workloads::Load;
+use super::Peer;
+
+/// The same code for both libraries, whose locks differ in poisoning only.
+macro_rules! locks {
+    ($peer:ident, $name:literal, $locks:path, $guard:expr) => {
+        /// The peer.
+        pub(crate) struct $peer;
+
+        const _: () = {
+            use $locks::{Mutex, RwLock};
+
+            impl Guarded for Mutex<u64> {
+                fn add(&self, times: u64) {
+                    for _ in 0..times {
+                        *$guard(self.lock()) += 1;
+                    }
+                }
+
+                fn total(&self) -> u64 {
+                    *$guard(self.lock())
+                }
+            }
+
+            struct Shared {
+                lock: RwLock<()>,
+                twins: Twins,
+            }
+
+            impl ReadWrite for Shared {
+                fn run(&self, steps: Steps) -> u64 {
+                    let mut torn = 0;
+                    for step in steps {
+                        match step {
+                            Step::Read => {
+                                let _reading = $guard(self.lock.read());
+                                torn += u64::from(!self.twins.equal());
+                            }
+                            Step::Write => {
+                                let _writing = $guard(self.lock.write());
+                                self.twins.write();
+                            }
+                        }
+                    }
+                    torn
+                }
+
+                fn twins(&self) -> &Twins {
+                    &self.twins
+                }
+            }
+
+            impl Peer for $peer {
+                fn name(&self) -> &'static str {
+                    $name
+                }
+
+                fn q2(&self, load: &Load) -> Option<Sample> {
+                    Some(blocks::q2(load, &Mutex::new(0)))
+                }
+
+                fn q2c(&self, load: &Load) -> Option<Sample> {
+                    Some(blocks::q2c(load, &Mutex::new(0)))
+                }
+
+                fn q9(&self, load: &Load) -> Option<Sample> {
+                    let count = load.of(1_000_000);
+                    let accounts: Vec<_> = (0..ACCOUNTS).map(|_| Mutex::new(1_000_i64)).collect();
+                    let clock = Clock::start();
+                    for (from, to, amount) in transfers(count) {
+                        *$guard(accounts[from].lock()) -= i64::from(amount);
+                        *$guard(accounts[to as usize].lock()) += i64::from(amount);
+                    }
+                    let took = clock.stop();
+                    let total: i64 = accounts.iter().map(|account| *$guard(account.lock())).sum();
+                    verify::equal("money in the bank", total, ACCOUNTS as i64 * 1_000);
+                    Some(took.millions_per_s(count))
+                }
+
+                fn q10(&self, load: &Load, pinned: bool) -> Option<Sample> {
+                    let shared = Shared { lock: RwLock::new(()), twins: Twins::default() };
+                    blocks::q10(load, pinned, &shared)
+                }
+            }
+        };
+    };
+}
+
+fn unpoisoned<G>(guard: Result<G, std::sync::PoisonError<G>>) -> G {
+    guard.unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+locks!(Std, "std", std::sync, unpoisoned);
+locks!(ParkingLot, "parking_lot", parking_lot, std::convert::identity);

@@ -1,0 +1,140 @@
+//! A closure that its thread may take back: what `sync_timeout` puts into the mailbox.
+//!
+//! The node is on the heap and counted, because it stays in the mailbox when its thread goes; the closure is on the stack
+//! of the thread, and whoever changes `claim` first may touch it.
+
+use std::panic::Location;
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::block::{self, Kind, Node, VTable};
+use crate::catch::Payload;
+use crate::pool;
+use crate::sync::atomic::{
+    AtomicU8,
+    Ordering::{AcqRel, Acquire, Release},
+};
+use crate::sync::{Condvar, Mutex, lock, now, wait_timeout};
+
+/// Who may touch the closure of a timed `sync`.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claim {
+    /// Nobody yet: the first to change this word.
+    Open,
+    /// The drainer runs it.
+    Running,
+    /// It ran.
+    Ran,
+    /// The waiting thread took it back: too late.
+    Withdrawn,
+    /// It never will run.
+    Dropped,
+}
+
+/// A closure that its thread may take back: the node is on the heap, because it stays in the mailbox then.
+#[repr(C)]
+pub(super) struct Timed {
+    node: Node,
+    claim: AtomicU8,
+    /// On the stack of the waiting thread; touched by the one who claimed it.
+    body: *mut (dyn FnMut() + 'static),
+    ended: Mutex<bool>,
+    bell: Condvar,
+}
+
+// SAFETY: `body` is a `FnMut` over `Send` parts, touched only under the claim; the rest is shared by design.
+unsafe impl Send for Timed {}
+// SAFETY: as above.
+unsafe impl Sync for Timed {}
+
+impl Timed {
+    const VTABLE: VTable = VTable {
+        kind: Kind::Sync,
+        run: Self::run,
+        finish: Self::finish,
+        discard: Self::discard,
+        label: block::no_label,
+    };
+
+    pub(super) fn new<'a>(site: &'static Location<'static>, body: &'a mut (dyn FnMut() + 'a)) -> Self {
+        // SAFETY: only the lifetime changes. The pointer is followed between a claim and its end alone, and the waiting
+        // thread, on whose stack `body` lies, does not leave `wait` in such a moment.
+        let body = unsafe {
+            std::mem::transmute::<*mut (dyn FnMut() + 'a), *mut (dyn FnMut() + 'static)>(std::ptr::from_mut(body))
+        };
+        let node = Node::new(&Self::VTABLE, site);
+        Self { node, claim: AtomicU8::new(Claim::Open as u8), body, ended: Mutex::new(false), bell: Condvar::new() }
+    }
+
+    /// The mailbox's count of it.
+    pub(super) fn into_node(timed: Arc<Self>) -> NonNull<Node> {
+        // SAFETY: an `Arc` is never null.
+        unsafe { NonNull::new_unchecked(Arc::into_raw(timed).cast_mut()) }.cast()
+    }
+
+    fn claim(&self, claim: Claim) -> bool {
+        // AcqRel: whoever claims sees the closure as its thread left it.
+        self.claim.compare_exchange(Claim::Open as u8, claim as u8, AcqRel, Acquire).is_ok()
+    }
+
+    fn end(&self, how: Claim) {
+        // Release: the result is visible to the waiting thread; partner: the Acquire in `wait`.
+        self.claim.store(how as u8, Release);
+        *lock(&self.ended) = true;
+        self.bell.notify_one();
+    }
+
+    /// Waits until it ran or was dropped; withdraws it at the deadline, if it has not begun.
+    pub(super) fn wait(&self, deadline: Option<Instant>) -> Claim {
+        pool::blocking(|| {
+            let mut ended = lock(&self.ended);
+            while !*ended {
+                let left = match deadline {
+                    Some(deadline) => deadline.saturating_duration_since(now()),
+                    None => Duration::MAX,
+                };
+                if left.is_zero() && self.claim(Claim::Withdrawn) {
+                    return Claim::Withdrawn;
+                }
+                // Too late to withdraw: it runs, and its end rings.
+                let left = if left.is_zero() { Duration::MAX } else { left };
+                ended = wait_timeout(&self.bell, ended, left.min(Duration::from_secs(3600)));
+            }
+            match self.claim.load(Acquire) {
+                claim if claim == Claim::Dropped as u8 => Claim::Dropped,
+                _ => Claim::Ran,
+            }
+        })
+    }
+
+    unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
+        // SAFETY: the mailbox's count keeps it alive.
+        let this = unsafe { node.cast::<Self>().as_ref() };
+        if this.claim(Claim::Running) {
+            // SAFETY: claimed: the waiting thread waits for the end, which comes next.
+            unsafe { (*this.body)() };
+            this.end(Claim::Ran);
+        }
+        None
+    }
+
+    unsafe fn finish(node: NonNull<Node>) {
+        // SAFETY: the mailbox's count, made in `into_node`.
+        drop(unsafe { Arc::from_raw(node.cast::<Self>().as_ptr()) });
+    }
+
+    unsafe fn discard(node: NonNull<Node>) -> u64 {
+        // SAFETY: as in `run` and `finish`.
+        unsafe {
+            let this = node.cast::<Self>().as_ref();
+            let open = this.claim(Claim::Dropped);
+            if open {
+                this.end(Claim::Dropped);
+            }
+            Self::finish(node);
+            u64::from(open)
+        }
+    }
+}

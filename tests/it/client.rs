@@ -1,0 +1,187 @@
+//! A small blocking WebSocket and HTTP client on `std` sockets and the library's own frames, in the client's role.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use singletrack::ws::{CloseCode, Decoder, Event, Message, Opcode, Role, encode_frame};
+use singletrack::Limits;
+
+use crate::DEADLINE;
+
+/// What the server said, or how it left.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    Message(Message),
+    Ping(Vec<u8>),
+    Pong(Vec<u8>),
+    /// A close frame, with its code if it had one.
+    Close(Option<u16>),
+    /// The end of the stream, or a reset.
+    End,
+}
+
+/// A WebSocket.
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
+    decoder: Decoder,
+    heard: VecDeque<Event>,
+    limits: Limits,
+}
+
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("connect");
+    stream.set_read_timeout(Some(DEADLINE)).expect("timeout");
+    stream.set_nodelay(true).expect("nodelay");
+    stream
+}
+
+/// The lines of a handshake.
+pub(crate) fn handshake(path: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+}
+
+impl Client {
+    /// Opens a WebSocket.
+    pub(crate) fn open(address: SocketAddr, path: &str) -> Client {
+        let (answer, client) = Client::ask(address, path);
+        assert_eq!(answer.status, 101, "{path}: {}", answer.body);
+        client
+    }
+
+    /// Tries to open one, and says what the server answered.
+    pub(crate) fn ask(address: SocketAddr, path: &str) -> (Answer, Client) {
+        let mut stream = connect(address);
+        stream.write_all(handshake(path).as_bytes()).expect("send");
+        let answer = read_answer(&mut stream);
+        let limits = {
+            let mut limits = Limits::default();
+            limits.message_bytes = 64 << 20;
+            limits
+        };
+        (answer, Client { stream, decoder: Decoder::new(Role::Client), heard: VecDeque::new(), limits })
+    }
+
+    pub(crate) fn send_text(&mut self, text: &str) {
+        self.send(Opcode::Text, text.as_bytes());
+    }
+
+    pub(crate) fn send(&mut self, opcode: Opcode, payload: &[u8]) {
+        self.send_raw(&encode_frame(true, opcode, payload, Some([1, 2, 3, 4])));
+    }
+
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).expect("send");
+    }
+
+    /// Sends, unless the server is gone.
+    pub(crate) fn try_send(&mut self, text: &str) -> bool {
+        self.stream.write_all(&encode_frame(true, Opcode::Text, text.as_bytes(), Some([9, 8, 7, 6]))).is_ok()
+    }
+
+    /// The next thing that the server says. Pings are told, not answered.
+    pub(crate) fn hear(&mut self) -> Heard {
+        loop {
+            match self.heard.pop_front() {
+                Some(Event::Message(message)) => return Heard::Message(message),
+                Some(Event::Ping(payload)) => return Heard::Ping(payload.to_vec()),
+                Some(Event::Pong(payload)) => return Heard::Pong(payload.to_vec()),
+                Some(Event::Close(close)) => return Heard::Close(close.map(|close| close.code.0)),
+                None => {}
+            }
+            let mut buffer = vec![0; 64 * 1024];
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Heard::End,
+                Ok(count) => {
+                    let mut input = &mut buffer[..count];
+                    while let Some(event) = self.decoder.decode(&mut input, &self.limits).expect("a server keeps the rules") {
+                        self.heard.push_back(event);
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return Heard::End,
+                Err(error) => panic!("nothing heard: {error}"),
+            }
+        }
+    }
+
+    /// The next message.
+    pub(crate) fn message(&mut self) -> Message {
+        match self.hear() {
+            Heard::Message(message) => message,
+            other => panic!("expected a message, heard {other:?}"),
+        }
+    }
+
+    /// The next message, as text.
+    pub(crate) fn text(&mut self) -> String {
+        let message = self.message();
+        message.as_text().unwrap_or_else(|| panic!("expected text, got {message:?}")).to_owned()
+    }
+
+    /// Hears everything up to the close frame and the end behind it; returns the code.
+    pub(crate) fn closed(&mut self) -> u16 {
+        let code = loop {
+            match self.hear() {
+                Heard::Close(code) => break code.unwrap_or(1005),
+                Heard::End => panic!("the server left without a close frame"),
+                _ => {}
+            }
+        };
+        assert!(matches!(self.hear(), Heard::End), "something came behind the close");
+        code
+    }
+
+    /// Closes in order.
+    pub(crate) fn leave(mut self) {
+        self.send(Opcode::Close, &CloseCode::NORMAL.0.to_be_bytes());
+        assert_eq!(self.closed(), 1000);
+    }
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+/// Asks for a page.
+pub(crate) fn get(address: SocketAddr, path: &str) -> Answer {
+    raw(address, format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes())
+}
+
+/// Sends anything and reads one answer.
+pub(crate) fn raw(address: SocketAddr, request: &[u8]) -> Answer {
+    let mut stream = connect(address);
+    stream.write_all(request).expect("send");
+    read_answer(&mut stream)
+}
+
+/// Reads one answer, byte by byte so that nothing behind it is taken.
+pub(crate) fn read_answer(stream: &mut TcpStream) -> Answer {
+    try_read_answer(stream).expect("an answer")
+}
+
+/// As `read_answer`; `None` if the server left without one.
+pub(crate) fn try_read_answer(stream: &mut TcpStream) -> Option<Answer> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        match stream.read(&mut byte) {
+            Ok(0) => return None,
+            Ok(_) => head.push(byte[0]),
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
+            Err(error) => panic!("no answer: {error}"),
+        }
+    }
+    let head = String::from_utf8(head).expect("ASCII");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).map_or(0, |n| n.parse().expect("length"));
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).expect("the body");
+    Some(Answer { status, head, body: String::from_utf8(body).expect("text") })
+}

@@ -1,0 +1,51 @@
+//! The server as its peers see it: real sockets, real servers, one module per behaviour.
+//!
+//! Rules: a test waits for a condition with a deadline, never for a time; nothing here asserts how fast something is, except
+//! in comparison with itself in the same run.
+
+mod client;
+mod files;
+mod handlers;
+mod http;
+mod idle;
+mod refusals;
+mod rooms;
+mod slow;
+mod stop;
+mod stuck;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use singletrack::{Limits, RunningServer, Server, ServerBuilder};
+
+/// After this long a condition counts as never coming true.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A server on a port of its own.
+fn serve(change: impl FnOnce(ServerBuilder) -> ServerBuilder) -> RunningServer {
+    let builder = Server::builder().listen("127.0.0.1:0").workers(2);
+    change(builder).build().expect("build").start().expect("start")
+}
+
+fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
+    let mut limits = Limits::default();
+    change(&mut limits);
+    limits
+}
+
+/// Waits until something holds.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < DEADLINE, "still not so after {DEADLINE:?}: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// One figure of `/metrics`.
+fn metric(address: SocketAddr, name: &str) -> u64 {
+    let page = client::get(address, "/metrics").body;
+    let line = page.lines().find_map(|line| line.strip_prefix(&format!("singletrack_{name} ")));
+    line.map_or(0, |value| value.parse().expect("a number"))
+}

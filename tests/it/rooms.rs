@@ -1,0 +1,198 @@
+//! Echo and rooms: what is said arrives, unchanged, in order, at everybody who is meant.
+
+use std::net::SocketAddr;
+
+use singletrack::ws::{Opcode, encode_frame};
+
+use crate::client::{Client, Heard, get};
+use crate::{metric, serve, until};
+
+#[test]
+fn an_echo_sends_text_and_bytes_back_unchanged() {
+    let server = serve(|b| b);
+    let mut client = Client::open(server.local_addr(), "/echo");
+    for text in ["", "hello", "Grüße, 世界 🚂", &"x".repeat(70_000)] {
+        client.send_text(text);
+        assert_eq!(client.text(), text);
+    }
+    let bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    client.send(Opcode::Binary, &bytes);
+    let message = client.message();
+    assert!(!message.is_text());
+    assert_eq!(message.payload(), bytes);
+    client.leave();
+}
+
+#[test]
+fn a_ping_is_answered_between_the_fragments_of_a_message() {
+    let server = serve(|b| b);
+    let mut client = Client::open(server.local_addr(), "/echo");
+    client.send_raw(&encode_frame(false, Opcode::Text, b"one ", Some([1; 4])));
+    client.send(Opcode::Ping, b"are you there");
+    client.send_raw(&encode_frame(true, Opcode::Continuation, b"two", Some([2; 4])));
+    assert!(matches!(client.hear(), Heard::Pong(payload) if payload == b"are you there"));
+    assert_eq!(client.text(), "one two");
+}
+
+#[test]
+fn bytes_may_come_one_at_a_time_or_all_at_once() {
+    let server = serve(|b| b);
+    let mut client = Client::open(server.local_addr(), "/echo");
+    for byte in encode_frame(true, Opcode::Text, b"slowly", Some([7, 7, 7, 7])) {
+        client.send_raw(&[byte]);
+    }
+    assert_eq!(client.text(), "slowly");
+    // Far more than a turn's share of frames, in one piece.
+    let all: Vec<u8> = (0..5_000).flat_map(|n| encode_frame(true, Opcode::Text, format!("{n}").as_bytes(), Some([n as u8; 4]))).collect();
+    let mut writer = client.stream.try_clone().expect("clone");
+    let sender = std::thread::spawn(move || std::io::Write::write_all(&mut writer, &all).expect("send"));
+    for n in 0..5_000 {
+        assert_eq!(client.text(), n.to_string());
+    }
+    sender.join().expect("sender");
+}
+
+#[test]
+fn what_a_member_says_reaches_all_members_of_its_room_and_nobody_else() {
+    let server = serve(|b| b);
+    let address = server.local_addr();
+    let mut here: Vec<Client> = Vec::new();
+    for n in 0..5 {
+        here.push(Client::open(address, "/room/here"));
+        // What a new member says reaches everybody, so it is in, and everybody has read the same.
+        here[n].send_text(&format!("in {n}"));
+        for member in &mut here {
+            assert_eq!(member.text(), format!("in {n}"));
+        }
+    }
+    let mut there = joined(address, "/room/there");
+    for n in 0..5 {
+        here[n].send_text(&format!("from {n}"));
+        for member in &mut here {
+            assert_eq!(member.text(), format!("from {n}"));
+        }
+    }
+    there.send_text("alone");
+    assert_eq!(there.text(), "alone");
+}
+
+/// Joins, and knows that it has joined: what it says comes back.
+fn joined(address: SocketAddr, path: &str) -> Client {
+    let mut client = Client::open(address, path);
+    client.send_text("joined");
+    assert_eq!(client.text(), "joined");
+    client
+}
+
+#[test]
+fn messages_of_one_member_stay_in_order_at_every_member() {
+    let server = serve(|b| b);
+    let address = server.local_addr();
+    const SENDERS: usize = 4;
+    const EACH: usize = 2_000;
+    let mut members: Vec<Client> = (0..SENDERS).map(|_| Client::open(address, "/room/order")).collect();
+    // All are in before anybody speaks: a room tells a message to those who are members by then.
+    for (n, member) in members.iter_mut().enumerate() {
+        member.send_text(&format!("in {n}"));
+        while member.text() != format!("in {n}") {}
+    }
+    let threads: Vec<_> = members
+        .into_iter()
+        .enumerate()
+        .map(|(me, mut member)| {
+            std::thread::spawn(move || {
+                let mut writer = member.stream.try_clone().expect("clone");
+                let sender = std::thread::spawn(move || {
+                    for n in 0..EACH {
+                        let frame = encode_frame(true, Opcode::Text, format!("{me} {n}").as_bytes(), Some([3; 4]));
+                        std::io::Write::write_all(&mut writer, &frame).expect("send");
+                    }
+                });
+                let mut next = [0; SENDERS];
+                while next.iter().sum::<usize>() < SENDERS * EACH {
+                    let text = member.text();
+                    let (from, n) = text.split_once(' ').expect("two parts");
+                    if from == "in" {
+                        continue;
+                    }
+                    let from: usize = from.parse().expect("a number");
+                    assert_eq!(n, next[from].to_string(), "from {from} at {me}");
+                    next[from] += 1;
+                }
+                sender.join().expect("sender");
+                member
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().expect("member").leave();
+    }
+}
+
+#[test]
+fn a_room_is_made_by_its_first_member_and_goes_with_its_last() {
+    let server = serve(|b| b);
+    let address = server.local_addr();
+    assert_eq!(metric(address, "rooms"), 0);
+    let one = joined(address, "/room/short");
+    let two = joined(address, "/room/lived");
+    assert_eq!(metric(address, "rooms"), 2);
+    one.leave();
+    drop(two);
+    until("both rooms are gone", || metric(address, "rooms") == 0);
+    // The name can be used again, from many sides at once, while it comes and goes.
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            std::thread::spawn(move || {
+                for n in 0..50 {
+                    let mut client = Client::open(address, "/room/hot");
+                    let mine = format!("{n} {:?}", std::thread::current().id());
+                    client.send_text(&mine);
+                    // A lost join would leave this waiting for its own words.
+                    while client.text() != mine {}
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().expect("joins");
+    }
+    until("the hot room is gone", || metric(address, "rooms") == 0);
+}
+
+#[test]
+fn names_of_rooms_are_checked() {
+    let server = serve(|b| b);
+    let address = server.local_addr();
+    assert_eq!(Client::ask(address, "/room/").0.status, 404);
+    assert_eq!(Client::ask(address, "/room/a%20b").0.status, 400);
+    assert_eq!(Client::ask(address, &format!("/room/{}", "a".repeat(65))).0.status, 400);
+    joined(address, "/room/%E4%B8%96%E7%95%8C").leave();
+    assert_eq!(get(address, "/room/x").status, 426);
+}
+
+#[test]
+fn a_descriptor_that_is_used_again_gets_no_events_of_its_former_owner() {
+    let server = serve(|b| b);
+    let address = server.local_addr();
+    let threads: Vec<_> = (0..4)
+        .map(|me| {
+            std::thread::spawn(move || {
+                for n in 0..200 {
+                    let mut client = Client::open(address, "/echo");
+                    let mine = format!("{me} {n}");
+                    client.send_text(&mine);
+                    assert_eq!(client.text(), mine);
+                    // Half of them leave in the middle of something, so that events are on their way.
+                    if n % 2 == 0 {
+                        client.send_text("unread");
+                    }
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().expect("clients");
+    }
+    until("all are gone", || metric(address, "connections") <= 1);
+}
