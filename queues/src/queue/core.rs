@@ -120,7 +120,7 @@ impl QueueCore {
     #[inline]
     pub(super) unsafe fn push(&self, node: NonNull<Node>) {
         // SAFETY: the caller's promise.
-        if unsafe { self.mail.push(node) } {
+        if unsafe { self.mail.push(node, || self.pool().waits_outside()) } {
             self.schedule(Place::Next);
         }
     }
@@ -131,7 +131,7 @@ impl QueueCore {
     /// As for `push`.
     pub(super) unsafe fn push_later(&self, node: NonNull<Node>) {
         // SAFETY: the caller's promise.
-        if unsafe { self.mail.push(node) } {
+        if unsafe { self.mail.push(node, || self.pool().waits_outside()) } {
             self.schedule(Place::Back);
         }
     }
@@ -141,8 +141,13 @@ impl QueueCore {
     pub(super) fn schedule(&self, place: Place) {
         match &self.target {
             Target::Pool(owner) => owner.pool().submit(Runnable(self.lane()), place),
-            // SAFETY: with the drain right the own node is in no list.
-            Target::Queue(target) => unsafe { target.core().push(self.lane()) },
+            Target::Queue(target) => {
+                // It may have served as the stub of the own mailbox: then it still points at what came behind it there.
+                // Relaxed: the push publishes it.
+                self.node.next.store(std::ptr::null_mut(), Relaxed);
+                // SAFETY: with the drain right the own node is in no list.
+                unsafe { target.core().push(self.lane()) }
+            }
         }
     }
 
@@ -222,7 +227,7 @@ impl QueueCore {
                         }
                         front
                     }
-                    Kind::Once | Kind::Barrier | Kind::Sync => {
+                    Kind::Once | Kind::Barrier | Kind::Sync | Kind::Holder => {
                         mark.block(node.as_ref().site);
                         if let Some(payload) = (vtable.run)(node) {
                             core.report(node, payload);

@@ -76,6 +76,38 @@ fn sync_to_a_target_or_a_sibling_of_the_current_queue_is_reported() {
     assert_eq!(sibling.sync(|| 1), 1, "the refused sync left nothing behind");
 }
 
+/// A queue in the middle of a chain is the stub of its own mailbox and a node in its target's: the link of the one use must
+/// not be followed in the other.
+#[test]
+fn every_level_of_a_cascade_keeps_its_order() {
+    let runtime = runtime(2);
+    let mut levels = vec![runtime.queue("level.0")];
+    for i in 1..6 {
+        levels.push(Queue::builder(format!("level.{i}")).target(&levels[i - 1]).build());
+    }
+    let logs: Vec<_> = levels.iter().map(|level| Isolated::new(level, vec![0; 3])).collect();
+    std::thread::scope(|scope| {
+        for who in 0..3 {
+            let logs = &logs;
+            scope.spawn(move || {
+                for i in 0..3_000 {
+                    for log in logs {
+                        let step = move |log: &mut Vec<i32>| {
+                            assert_eq!(log[who], i, "submitter {who} is out of order");
+                            log[who] += 1;
+                        };
+                        if (i + who as i32) % 16 == 0 { log.sync(step) } else { log.submit(step) }
+                    }
+                }
+            });
+        }
+    });
+    for log in &logs {
+        assert_eq!(log.sync(|log| log.clone()), [3_000; 3]);
+    }
+    assert_eq!(runtime.stats().panics, 0);
+}
+
 #[test]
 fn a_queue_knows_whether_this_thread_is_in_it() {
     let runtime = runtime(2);
