@@ -1,8 +1,5 @@
 # What .ci/run asks of the models and of the stress test: that they pass, and that they can fail. Sourced.
 
-# The bugs that can be planted in the queues under loom, each with QUEUES_PLANT=NAME in the environment: one build for all.
-loom_plants=()
-
 # The check of the stress test that must catch each bug of `stress --break NAME`.
 declare -A caught_by=(
     [two-at-once]=one-at-a-time
@@ -19,22 +16,11 @@ loom() {
     RUSTFLAGS="--cfg queues_loom" cargo test -p singletrack-queues --release --lib --target-dir "$target/loom"
 }
 
+# Each model has a twin named ..._bites that plants a bug and passes when loom finds it.
 loom_models() {
     loom | tee "$scratch/loom.log"
     grep -q '^test result: ok\. [1-9]' "$scratch/loom.log" || fail "no loom model was run"
-}
-
-loom_finds_planted_bugs() {
-    [ ${#loom_plants[@]} -gt 0 ] || fail "no bug is planted: fill loom_plants in .ci/stress.sh"
-    local plant
-    for plant in "${loom_plants[@]}"; do
-        if QUEUES_PLANT=$plant loom >"$scratch/loom.log" 2>&1; then
-            fail "loom did not find the planted bug $plant"
-        fi
-        # It must be a model that fails, not the build.
-        grep -q '^test result: FAILED' "$scratch/loom.log" || { tail -n 20 "$scratch/loom.log" >&2; fail "$plant did not build"; }
-        echo "found: $plant"
-    done
+    grep -q '_bites ... ok$' "$scratch/loom.log" || fail "no planted bug was tried"
 }
 
 # The names of the checks that did not hold, from the JSON of a run.

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use singletrack::io::socket::{self, Arrived};
 use singletrack::io::{Interest, Io, Registered};
 use singletrack::ws::{Decoder, Event, Opcode, Role, encode_frame};
@@ -21,6 +22,8 @@ use singletrack::{Group, Limits, Queue, Runtime, Source};
 
 /// Bytes of one message.
 const PAYLOAD: usize = 512;
+/// Bytes that may wait in the server for one member, as it was told.
+const OUTBOX: usize = 64 * 1024;
 /// What a silent member's system may hold for it: little, so that what it does not read waits in the server.
 const SILENT_BUFFER: usize = 4096;
 /// Without any progress for this long, something hangs.
@@ -59,6 +62,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     let runtime = Runtime::builder().workers(workers).name("crowd").parkers(io.parkers()).build()?;
     let all = Arc::new(Run::default());
     let limits = Arc::new(Limits::default());
+    raise_file_limit();
     let before = Memory::of(server);
 
     let begin = Instant::now();
@@ -109,6 +113,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     }
     println!("{count} deliveries, all in order, in {took:.1?}: {:.0} a second", count as f64 / took.as_secs_f64());
     peak.tell("highest, while every room's last member read nothing", connections, &before);
+    peak.check(&idle, rooms, workers)?;
 
     let mut closed = 0;
     for (room, stream) in silent {
@@ -116,6 +121,15 @@ fn run() -> Result<(), Box<dyn Error>> {
     }
     println!("of {rooms} silent members {closed} were closed with 1013; the others still get everything, in order");
     Ok(())
+}
+
+/// Each connection takes a descriptor.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        eprintln!("the limit on open files stays as it is: {error}");
+    }
 }
 
 /// A bit of a peer's source that tells it to begin.
@@ -300,6 +314,21 @@ impl Memory {
             resident_kib: self.resident_kib.max(other.resident_kib),
             threads: self.threads.max(other.threads),
         }
+    }
+
+    /// What silent members may cost, and how many threads: the server's promises.
+    fn check(&self, idle: &Self, rooms: usize, workers: usize) -> Result<(), Box<dyn Error>> {
+        let more = self.resident_kib.saturating_sub(idle.resident_kib);
+        let bound = (rooms * 2 * OUTBOX / 1024) as u64;
+        if more > bound {
+            return Err(format!("{more} KiB for {rooms} silent members, more than twice their outboxes: {bound} KiB").into());
+        }
+        // The workers, one stand-in for each, the monitor and the main thread.
+        let most = 2 * workers as u64 + 2;
+        if self.threads > most {
+            return Err(format!("{} threads for {workers} workers, more than {most}", self.threads).into());
+        }
+        Ok(())
     }
 
     fn tell(&self, when: &str, connections: usize, before: &Self) {

@@ -2,7 +2,7 @@
 //!
 //! A connection is the state of a [`Source`]'s handler, so it is touched only on its own queue. Each run of the handler is a
 //! *turn*: note what was signalled, read (`conn/read`), write (`conn/write`), then see whether to go on and until when to wait.
-//! Not for: rooms and handlers, which see a [`Member`] or a [`Conn`](crate::handler::Conn).
+//! Not for: rooms and handlers, which see a [`Member`] or a [`Conn`].
 //!
 //! Rules:
 //! - Edge-triggered: `readable` and `blocked` remember what the last event or system call said until the next one.
@@ -57,7 +57,7 @@ struct Open {
     conn: Conn,
     handler: Box<dyn Handler>,
     decoder: Decoder,
-    /// When a ping was sent that nothing has answered yet.
+    /// When a ping was sent, if nothing has come since.
     pinged: Option<Instant>,
     /// The silence after which the next ping is due; a new one for each ping.
     patience: Duration,
@@ -172,7 +172,10 @@ impl Connection {
             self.give_up();
         }
         // Other bits (FLUSH, RESUME, MORE) need nothing noted: every turn reads if it may, and writes if something waits.
-        debug_assert_eq!(bits & !(READABLE | WRITABLE | HANGUP | FLUSH | RESUME | TICK | STOP | AWAY | ABORT | MORE), 0);
+        debug_assert_eq!(
+            bits & !(READABLE | WRITABLE | HANGUP | FLUSH | RESUME | TICK | STOP | AWAY | ABORT | MORE),
+            0
+        );
         let more = !self.broken && self.read(now);
         self.write(now);
         self.notice_close();
@@ -229,7 +232,10 @@ impl Connection {
         match catch_unwind(AssertUnwindSafe(user)) {
             Ok(value) => Some(value),
             Err(panic) => {
-                let said = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+                let said = panic
+                    .downcast_ref::<&str>()
+                    .copied()
+                    .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
                 log::error!("a handler of {} panicked: {}", self.member.queue().label(), said.unwrap_or("(no text)"));
                 self.hub.metrics.handler_panics.add(1);
                 self.close(Close::new(CloseCode::FAILED, "the server failed"));
@@ -292,14 +298,14 @@ impl Connection {
             Phase::Head { .. } => {}
             Phase::Open(open) => match open.pinged {
                 // Whoever is not listened to cannot answer: a stalled write will find it out.
-                Some(pinged) if self.heard > pinged || deaf => open.pinged = None,
+                Some(_) if deaf => open.pinged = None,
                 Some(pinged) if now >= pinged + limits.pong_timeout => {
                     log::debug!("{}: no answer to a ping", self.member.queue().label());
                     self.hub.metrics.gone.add(1);
                     self.give_up();
                 }
                 Some(_) => {}
-                None if now >= self.heard + open.patience => {
+                None if !deaf && now >= self.heard + open.patience => {
                     open.pinged = Some(now);
                     open.patience = self.hub.patience();
                     self.hub.metrics.pings.add(1);
@@ -318,6 +324,8 @@ impl Connection {
         let limits = &self.hub.limits;
         let own = match &self.phase {
             Phase::Head { since, idle } => Some(*since + if *idle { limits.keep_alive } else { limits.head_time }),
+            // Until it is listened to again, something else is sure to come: room to write, the room's leave to go on, or the end.
+            Phase::Open(_) if !self.wants_input() => None,
             Phase::Open(open) => Some(match open.pinged {
                 Some(pinged) => pinged + limits.pong_timeout,
                 None => self.heard + open.patience,
@@ -385,5 +393,16 @@ impl Drop for Connection {
             timer.cancel();
         }
         self.hub.leave(self.place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_idle_connection_costs_does_not_grow_unnoticed() {
+        assert!(size_of::<Connection>() <= 200, "{}", size_of::<Connection>());
+        assert!(size_of::<Open>() <= 72, "{}", size_of::<Open>());
     }
 }

@@ -37,7 +37,12 @@ pub(crate) struct Full;
 
 impl Directory {
     pub(crate) fn new(runtime: &Runtime, limits: &Arc<Limits>, metrics: &Arc<Metrics>) -> Directory {
-        Directory { runtime: runtime.clone(), limits: limits.clone(), metrics: metrics.clone(), rooms: Mutex::default() }
+        Directory {
+            runtime: runtime.clone(),
+            limits: limits.clone(),
+            metrics: metrics.clone(),
+            rooms: Mutex::default(),
+        }
     }
 
     /// Takes a seat in a room, which is made if it is not there.

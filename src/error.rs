@@ -37,9 +37,7 @@ pub enum Error {
         address: SocketAddr,
     },
     /// The system does not let this user listen there.
-    #[error(
-        "not permitted to listen on {address}: ports below 1024 are commonly reserved, choose a higher one"
-    )]
+    #[error("not permitted to listen on {address}: ports below 1024 are commonly reserved, choose a higher one")]
     NotPermitted {
         /// The address asked for.
         address: SocketAddr,
@@ -53,9 +51,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The limit on open files leaves no room for connections.
-    #[error(
-        "the limit on open files is {limit} and at least {needed} are needed: raise it (`ulimit -n {needed}`)"
-    )]
+    #[error("the limit on open files is {limit} and at least {needed} are needed: raise it (`ulimit -n {needed}`)")]
     FileLimit {
         /// The limit in force (soft, after it was raised as far as allowed).
         limit: u64,
@@ -150,22 +146,10 @@ mod tests {
     #[test]
     fn listening_errors_are_told_apart() {
         let of = |kind: io::ErrorKind| Error::listen(address(), kind.into());
-        assert!(matches!(
-            of(io::ErrorKind::AddrInUse),
-            Error::AddressInUse { .. }
-        ));
-        assert!(matches!(
-            of(io::ErrorKind::AddrNotAvailable),
-            Error::AddressNotHere { .. }
-        ));
-        assert!(matches!(
-            of(io::ErrorKind::PermissionDenied),
-            Error::NotPermitted { .. }
-        ));
-        assert!(matches!(
-            of(io::ErrorKind::OutOfMemory),
-            Error::Listen { .. }
-        ));
+        assert!(matches!(of(io::ErrorKind::AddrInUse), Error::AddressInUse { .. }));
+        assert!(matches!(of(io::ErrorKind::AddrNotAvailable), Error::AddressNotHere { .. }));
+        assert!(matches!(of(io::ErrorKind::PermissionDenied), Error::NotPermitted { .. }));
+        assert!(matches!(of(io::ErrorKind::OutOfMemory), Error::Listen { .. }));
     }
 
     #[test]
@@ -173,19 +157,11 @@ mod tests {
         let taken = Error::AddressInUse { address: address() };
         assert_eq!(taken.fault(), Fault::Machine);
         let said = taken.to_string();
-        assert!(
-            said.contains("127.0.0.1:80") && said.contains("choose another port"),
-            "{said}"
-        );
-        let bad = Error::BadAddress {
-            given: "here".into(),
-        };
+        assert!(said.contains("127.0.0.1:80") && said.contains("choose another port"), "{said}");
+        let bad = Error::BadAddress { given: "here".into() };
         assert_eq!(bad.fault(), Fault::Caller);
         assert!(bad.to_string().contains("`here`"));
-        let few = Error::FileLimit {
-            limit: 16,
-            needed: 64,
-        };
+        let few = Error::FileLimit { limit: 16, needed: 64 };
         assert!(few.to_string().contains("ulimit -n 64"));
     }
 

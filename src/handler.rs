@@ -64,7 +64,9 @@ impl Conn {
     ///
     /// `false`: the message was not queued, since the connection is closing or the peer is too slow.
     pub fn send(&self, message: Message) -> bool {
-        self.member.answer(message.into_frame())
+        let sent = self.member.answer(message.into_frame());
+        self.member.count_sent(sent);
+        sent
     }
 
     /// Sends a text message; see [`send`](Self::send).

@@ -85,19 +85,15 @@ impl Request {
 
     /// The first header of this name, in any case.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
-        self.headers()
-            .find(|(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value)
+        self.headers().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
     /// All headers in the order in which they came.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.headers
-            .iter()
-            .filter_map(|&((name, name_len), (value, value_len))| {
-                let name = std::str::from_utf8(self.head.get(name..name + name_len)?).ok()?;
-                Some((name, self.head.get(value..value + value_len)?))
-            })
+        self.headers.iter().filter_map(|&((name, name_len), (value, value_len))| {
+            let name = std::str::from_utf8(self.head.get(name..name + name_len)?).ok()?;
+            Some((name, self.head.get(value..value + value_len)?))
+        })
     }
 }
 
@@ -117,19 +113,13 @@ pub fn parse(input: &[u8], limits: &Limits) -> Result<Option<(Request, usize)>, 
 ///
 /// # Errors
 /// As for [`parse`].
-pub fn parse_more(
-    input: &[u8],
-    seen: usize,
-    limits: &Limits,
-) -> Result<Option<(Request, usize)>, Reject> {
+pub fn parse_more(input: &[u8], seen: usize, limits: &Limits) -> Result<Option<(Request, usize)>, Reject> {
     let within = &input[..input.len().min(limits.head_bytes)];
     let fresh = seen.min(within.len()).saturating_sub(3);
     let fresh = &within[fresh..];
     let ends = fresh.windows(4).any(|end| end == b"\r\n\r\n");
     // A lone line feed is worth a look, too: it is refused at once.
-    let bare = fresh
-        .windows(2)
-        .any(|pair| pair[0] != b'\r' && pair[1] == b'\n');
+    let bare = fresh.windows(2).any(|pair| pair[0] != b'\r' && pair[1] == b'\n');
     if seen > 0 && !ends && !bare && input.len() < limits.head_bytes {
         return Ok(None);
     }
@@ -146,26 +136,12 @@ pub fn parse_more(
             Ok(None)
         }
         Ok(httparse::Status::Partial) => Err(if within.contains(&b'\n') {
-            Reject::new(
-                431,
-                format!("a request head has at most {} bytes", limits.head_bytes),
-            )
+            Reject::new(431, format!("a request head has at most {} bytes", limits.head_bytes))
         } else {
-            Reject::new(
-                414,
-                format!(
-                    "a request line and its headers have at most {} bytes",
-                    limits.head_bytes
-                ),
-            )
+            Reject::new(414, format!("a request line and its headers have at most {} bytes", limits.head_bytes))
         }),
-        Err(httparse::Error::TooManyHeaders) => Err(Reject::new(
-            431,
-            format!("a request has at most {most} headers"),
-        )),
-        Err(httparse::Error::Version) => {
-            Err(Reject::new(505, "this server speaks HTTP/1.1 and HTTP/1.0"))
-        }
+        Err(httparse::Error::TooManyHeaders) => Err(Reject::new(431, format!("a request has at most {most} headers"))),
+        Err(httparse::Error::Version) => Err(Reject::new(505, "this server speaks HTTP/1.1 and HTTP/1.0")),
         Err(httparse::Error::Token) => Err(Reject::new(400, "malformed request line")),
         Err(httparse::Error::NewLine) => Err(Reject::new(400, "malformed line end")),
         Err(_) => Err(Reject::new(400, "malformed header")),
@@ -174,34 +150,18 @@ pub fn parse_more(
 
 /// Proxies differ on whether a lone line feed ends a line.
 fn refuse_bare_line_feeds(head: &[u8]) -> Result<(), Reject> {
-    let bare = head
-        .iter()
-        .enumerate()
-        .any(|(i, &b)| b == b'\n' && (i == 0 || head[i - 1] != b'\r'));
-    if bare {
-        Err(Reject::new(
-            400,
-            "lines end with a carriage return and a line feed",
-        ))
-    } else {
-        Ok(())
-    }
+    let bare = head.iter().enumerate().any(|(i, &b)| b == b'\n' && (i == 0 || head[i - 1] != b'\r'));
+    if bare { Err(Reject::new(400, "lines end with a carriage return and a line feed")) } else { Ok(()) }
 }
 
-fn check(
-    head: &httparse::Request<'_, '_>,
-    bytes: &[u8],
-    limits: &Limits,
-) -> Result<Request, Reject> {
+fn check(head: &httparse::Request<'_, '_>, bytes: &[u8], limits: &Limits) -> Result<Request, Reject> {
     let headers = &*head.headers;
     let http11 = head.version == Some(1);
     let method = match head.method.unwrap_or_default() {
         "GET" => Method::Get,
         "HEAD" => Method::Head,
         "POST" | "PUT" | "DELETE" | "CONNECT" | "OPTIONS" | "TRACE" | "PATCH" => {
-            return Err(
-                Reject::new(405, "only GET and HEAD are served here").with("Allow", "GET, HEAD")
-            );
+            return Err(Reject::new(405, "only GET and HEAD are served here").with("Allow", "GET, HEAD"));
         }
         _ => return Err(Reject::new(501, "unknown method")),
     };
@@ -218,10 +178,7 @@ fn check(
         None => "",
     };
     let host = authority.unwrap_or(host).to_ascii_lowercase();
-    if !host
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b"-._~:[]%".contains(&b))
-    {
+    if !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~:[]%".contains(&b)) {
         return Err(Reject::new(400, "the Host header is not a host"));
     }
     let keep_alive = if http11 {
@@ -231,38 +188,17 @@ fn check(
     };
     let upgrade = upgrade::check(headers, method, http11, body)?;
     let span = |part: &[u8]| (part.as_ptr() as usize - bytes.as_ptr() as usize, part.len());
-    let spans = headers
-        .iter()
-        .map(|h| (span(h.name.as_bytes()), span(h.value)))
-        .collect();
+    let spans = headers.iter().map(|h| (span(h.name.as_bytes()), span(h.value))).collect();
     let head = Bytes::copy_from_slice(bytes);
-    Ok(Request {
-        method,
-        path,
-        query,
-        host,
-        http11,
-        keep_alive,
-        body,
-        upgrade,
-        head,
-        headers: spans,
-    })
+    Ok(Request { method, path, query, host, http11, keep_alive, body, upgrade, head, headers: spans })
 }
 
 /// The length of the body. A request that could be read in two ways is refused.
 fn body(headers: &[httparse::Header<'_>], limits: &Limits) -> Result<usize, Reject> {
-    let length = only(
-        headers,
-        "content-length",
-        "a request has one Content-Length at most",
-    )?;
+    let length = only(headers, "content-length", "a request has one Content-Length at most")?;
     if named(headers, "transfer-encoding").next().is_some() {
         return Err(match length {
-            Some(_) => Reject::new(
-                400,
-                "Content-Length and Transfer-Encoding exclude each other",
-            ),
+            Some(_) => Reject::new(400, "Content-Length and Transfer-Encoding exclude each other"),
             None => Reject::new(501, "Transfer-Encoding is not supported"),
         });
     }
@@ -273,10 +209,7 @@ fn body(headers: &[httparse::Header<'_>], limits: &Limits) -> Result<usize, Reje
     // Digits that do not fit into a number are too many bytes, too.
     let length = text(length)?.parse().unwrap_or(usize::MAX);
     if length > limits.body_bytes {
-        return Err(Reject::new(
-            413,
-            format!("a request body has at most {} bytes", limits.body_bytes),
-        ));
+        return Err(Reject::new(413, format!("a request body has at most {} bytes", limits.body_bytes)));
     }
     if length > 0 && named(headers, "expect").next().is_some() {
         return Err(Reject::new(417, "no request here needs a body"));
@@ -289,15 +222,9 @@ fn split_target(target: &str) -> Result<(Option<&str>, &str), Reject> {
     if target.starts_with('/') {
         return Ok((None, target));
     }
-    let scheme = target
-        .find("://")
-        .map(|end| (&target[..end], &target[end + 3..]));
+    let scheme = target.find("://").map(|end| (&target[..end], &target[end + 3..]));
     match scheme {
-        Some((scheme, rest))
-            if ["http", "https", "ws", "wss"]
-                .iter()
-                .any(|s| scheme.eq_ignore_ascii_case(s)) =>
-        {
+        Some((scheme, rest)) if ["http", "https", "ws", "wss"].iter().any(|s| scheme.eq_ignore_ascii_case(s)) => {
             let end = rest.find(['/', '?']).unwrap_or(rest.len());
             let (authority, path) = rest.split_at(end);
             if authority.is_empty() {
@@ -318,23 +245,14 @@ fn decode_path(path: &str) -> Result<String, Reject> {
             b'%' => {
                 let digit = |b: Option<u8>| b.and_then(|b| char::from(b).to_digit(16));
                 let (Some(high), Some(low)) = (digit(bytes.next()), digit(bytes.next())) else {
-                    return Err(Reject::new(
-                        400,
-                        "a percent sign in the path needs two hex digits",
-                    ));
+                    return Err(Reject::new(400, "a percent sign in the path needs two hex digits"));
                 };
                 match (high * 16 + low) as u8 {
                     b'/' => {
-                        return Err(Reject::new(
-                            400,
-                            "an encoded slash cannot be part of a path here",
-                        ));
+                        return Err(Reject::new(400, "an encoded slash cannot be part of a path here"));
                     }
                     control if control.is_ascii_control() => {
-                        return Err(Reject::new(
-                            400,
-                            "a control character cannot be part of a path",
-                        ));
+                        return Err(Reject::new(400, "a control character cannot be part of a path"));
                     }
                     other => other,
                 }
@@ -349,10 +267,7 @@ fn decode_path(path: &str) -> Result<String, Reject> {
 }
 
 fn named<'h>(headers: &'h [httparse::Header<'h>], name: &'h str) -> impl Iterator<Item = &'h [u8]> {
-    headers
-        .iter()
-        .filter(move |h| h.name.eq_ignore_ascii_case(name))
-        .map(|h| h.value)
+    headers.iter().filter(move |h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value)
 }
 
 /// The value of a header that must not come twice.
@@ -363,20 +278,13 @@ fn only<'h>(
 ) -> Result<Option<&'h [u8]>, Reject> {
     let mut values = named(headers, name);
     let first = values.next();
-    if values.next().is_some() {
-        Err(Reject::new(400, sentence))
-    } else {
-        Ok(first)
-    }
+    if values.next().is_some() { Err(Reject::new(400, sentence)) } else { Ok(first) }
 }
 
 /// Whether a comma-separated header, which may come more than once, lists a token.
 fn lists(headers: &[httparse::Header<'_>], name: &str, token: &str) -> bool {
-    named(headers, name).any(|value| {
-        value
-            .split(|&b| b == b',')
-            .any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
-    })
+    named(headers, name)
+        .any(|value| value.split(|&b| b == b',').any(|item| item.trim_ascii().eq_ignore_ascii_case(token.as_bytes())))
 }
 
 fn text(value: &[u8]) -> Result<&str, Reject> {

@@ -70,7 +70,11 @@ impl Io {
     ///
     /// # Errors
     /// See [`Poller::register`].
-    pub fn register_spread<S: AsFd + AsRawFd>(&self, socket: S, interest: Interest) -> io::Result<(Registered<S>, Attach)> {
+    pub fn register_spread<S: AsFd + AsRawFd>(
+        &self,
+        socket: S,
+        interest: Interest,
+    ) -> io::Result<(Registered<S>, Attach)> {
         // Relaxed: only the share of each poller depends on it.
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         self.pollers[turn % self.pollers.len()].register(socket, interest)

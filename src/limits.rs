@@ -89,26 +89,12 @@ impl Limits {
     /// # Errors
     /// [`Error::BadLimit`] names the first field that cannot work, its value and what would be accepted.
     pub fn check(&self) -> Result<(), Error> {
-        let bad = |name, given: String, remedy| {
-            Err(Error::BadLimit {
-                name,
-                given,
-                remedy,
-            })
-        };
+        let bad = |name, given: String, remedy| Err(Error::BadLimit { name, given, remedy });
         if self.head_bytes < 256 {
-            return bad(
-                "head_bytes",
-                self.head_bytes.to_string(),
-                "a handshake needs at least 256 bytes",
-            );
+            return bad("head_bytes", self.head_bytes.to_string(), "a handshake needs at least 256 bytes");
         }
         if !(8..=MAX_HEADERS).contains(&self.head_headers) {
-            return bad(
-                "head_headers",
-                self.head_headers.to_string(),
-                "give a number from 8 to 128",
-            );
+            return bad("head_headers", self.head_headers.to_string(), "give a number from 8 to 128");
         }
         let counts = [
             ("message_bytes", self.message_bytes),

@@ -5,6 +5,7 @@
 //! arguments that cannot be used.
 
 mod cli;
+mod stress;
 
 #[cfg(feature = "mimalloc")]
 #[global_allocator]

@@ -119,7 +119,10 @@ impl Metrics {
     pub(crate) fn text(&self, runtime: &Stats) -> String {
         let mut out = String::with_capacity(4096);
         let mut tell = |name: &str, kind: &str, help: &str, value: u64| {
-            let _ = write!(out, "# HELP singletrack_{name} {help}\n# TYPE singletrack_{name} {kind}\nsingletrack_{name} {value}\n");
+            let _ = write!(
+                out,
+                "# HELP singletrack_{name} {help}\n# TYPE singletrack_{name} {kind}\nsingletrack_{name} {value}\n"
+            );
         };
         tell("connections", "gauge", "Connections that are open, of any kind.", self.connections.get());
         tell("websockets", "gauge", "Connections that are open WebSockets.", self.sockets.get());
@@ -136,16 +139,28 @@ impl Metrics {
         tell("bytes_out_total", "counter", "Bytes written to connections.", self.sum(|t| &t.bytes_out));
         tell("writes_total", "counter", "System calls that wrote to a connection.", self.sum(|t| &t.writes));
         tell("slow_members_total", "counter", "Members closed because they did not keep up.", self.slow_members.get());
-        tell("missed_messages_total", "counter", "Messages that slow members missed and are told of.", self.missed.get());
+        tell(
+            "missed_messages_total",
+            "counter",
+            "Messages that slow members missed and are told of.",
+            self.missed.get(),
+        );
         tell("pings_total", "counter", "Pings sent to silent peers.", self.pings.get());
-        tell("gone_total", "counter", "Peers given up because nothing came from them or went to them.", self.gone.get());
+        tell(
+            "gone_total",
+            "counter",
+            "Peers given up because nothing came from them or went to them.",
+            self.gone.get(),
+        );
         tell("handler_panics_total", "counter", "Panics of handlers.", self.handler_panics.get());
         tell("runtime_workers", "gauge", "Workers of the runtime.", runtime.workers as u64);
         tell("runtime_threads", "gauge", "Threads of the runtime.", runtime.threads as u64);
         tell("runtime_peak_threads", "gauge", "Most threads that the runtime has had.", runtime.peak_threads as u64);
         tell("runtime_panics_total", "counter", "Blocks that panicked.", runtime.panics);
         tell("runtime_rejected_total", "counter", "Blocks refused after shutdown began.", runtime.rejected);
-        out.push_str("# HELP singletrack_closes_total WebSockets closed, by code.\n# TYPE singletrack_closes_total counter\n");
+        out.push_str(
+            "# HELP singletrack_closes_total WebSockets closed, by code.\n# TYPE singletrack_closes_total counter\n",
+        );
         for (code, count) in CODES.zip(&self.closes) {
             if count.get() > 0 {
                 let _ = writeln!(out, "singletrack_closes_total{{code=\"{code}\"}} {}", count.get());

@@ -6,7 +6,6 @@
 //! limits, so that a flood of pings cannot grow memory; an empty outbox holds no memory.
 
 use std::collections::VecDeque;
-use std::io::IoSlice;
 
 use bytes::Bytes;
 
@@ -60,25 +59,27 @@ pub struct Outbox {
     missed: u64,
     policy: SlowMember,
     closing: bool,
+    /// Frames and bytes from the front that are lent to whoever writes them; they still count as waiting.
+    lent: usize,
+    lent_bytes: usize,
+    /// It was abandoned while frames were lent: those that were not begun are dropped when they come back.
+    abandoned: bool,
 }
 
 impl Outbox {
     /// An empty outbox. It holds no memory.
     pub fn new(policy: SlowMember) -> Outbox {
-        Outbox {
-            policy,
-            ..Outbox::default()
-        }
+        Outbox { policy, ..Outbox::default() }
     }
 
     /// Frames that wait, a half-written one included.
     pub fn len(&self) -> usize {
-        self.frames.len()
+        self.frames.len() + self.lent
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.frames.is_empty() && self.lent == 0
     }
 
     /// Bytes that wait.
@@ -102,11 +103,7 @@ impl Outbox {
             return Push::Closing;
         }
         let first = self.is_empty();
-        let notice = if self.missed > 0 {
-            Some(missed_notice(self.missed))
-        } else {
-            None
-        };
+        let notice = if self.missed > 0 { Some(missed_notice(self.missed)) } else { None };
         let extra = notice.as_ref().map_or(0, Bytes::len);
         let frames = self.len() + 1 + usize::from(notice.is_some());
         let bytes = self.bytes.saturating_add(frame.len()).saturating_add(extra);
@@ -125,11 +122,7 @@ impl Outbox {
             }
             SlowMember::Close => {
                 self.abandon(
-                    Close::new(
-                        CloseCode::TRY_AGAIN,
-                        "too slow: messages were waiting beyond the limit",
-                    )
-                    .frame(),
+                    Close::new(CloseCode::TRY_AGAIN, "too slow: messages were waiting beyond the limit").frame(),
                 );
                 Push::Full
             }
@@ -155,20 +148,18 @@ impl Outbox {
         }
         let first = self.is_empty();
         let frame = ws::pong(payload);
-        let index = self
-            .pong
-            .checked_sub(self.taken + 1)
-            .map(|index| index as usize);
+        let index = self.pong.checked_sub(self.taken + 1).map(|index| index as usize);
         match index {
-            Some(index) if index > 0 || self.begun == 0 => {
-                if let Some(waiting) = self.frames.get_mut(index) {
+            // What is lent may be on the wire already, as is what was begun.
+            Some(index) if index >= self.lent.max(usize::from(self.begun > 0)) => {
+                if let Some(waiting) = self.frames.get_mut(index - self.lent) {
                     self.bytes = self.bytes - waiting.len() + frame.len();
                     *waiting = frame;
                 }
             }
             _ => {
                 self.append(frame);
-                self.pong = self.taken + self.frames.len() as u64;
+                self.pong = self.taken + self.len() as u64;
             }
         }
         Push::Queued { first }
@@ -201,56 +192,76 @@ impl Outbox {
         if self.closing {
             return;
         }
-        self.frames.truncate(usize::from(self.begun > 0));
+        if self.lent > 0 {
+            self.frames.clear();
+            self.bytes = self.lent_bytes;
+            self.abandoned = true;
+        } else {
+            self.keep_begun();
+        }
         self.frames.shrink_to(2);
-        self.bytes = self.frames.iter().map(Bytes::len).sum::<usize>() - self.begun;
         self.pong = 0;
         self.missed = 0;
         self.append(close);
         self.closing = true;
     }
 
-    /// Fills `slices` from the front with what waits, and returns how many were filled: what one gathered write takes.
-    pub fn gather<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let mut filled = 0;
-        for (slice, frame) in slices.iter_mut().zip(&self.frames) {
-            let skip = if filled == 0 { self.begun } else { 0 };
-            *slice = IoSlice::new(&frame[skip..]);
-            filled += 1;
-        }
-        filled
+    /// Moves up to `most` frames from the front into `batch`, to be written while others push, and returns how many bytes of the
+    /// first are written already. They count as waiting until [`give_back`](Outbox::give_back), which has to follow.
+    pub fn lend(&mut self, batch: &mut Vec<Bytes>, most: usize) -> usize {
+        debug_assert!(self.lent == 0 && batch.is_empty());
+        self.lent = self.frames.len().min(most);
+        batch.extend(self.frames.drain(..self.lent));
+        self.lent_bytes = batch.iter().map(Bytes::len).sum::<usize>() - self.begun;
+        self.begun
     }
 
-    /// Takes `written` bytes off the front. If messages were missed and everything is written now, the notice waits afterwards.
+    /// Takes lent frames back, of which `written` bytes were written.
     ///
     /// Returns whether anything waits.
-    pub fn advance(&mut self, written: usize) -> bool {
+    pub fn give_back(&mut self, batch: &mut Vec<Bytes>, written: usize) -> bool {
+        debug_assert_eq!(self.lent, batch.len());
+        (self.lent, self.lent_bytes) = (0, 0);
         let mut left = written.min(self.bytes);
         self.bytes -= left;
-        while let Some(front) = self.frames.front() {
-            let rest = front.len() - self.begun;
+        let mut whole = 0;
+        for frame in batch.iter() {
+            let rest = frame.len() - self.begun;
             if rest > left {
                 self.begun += left;
                 break;
             }
             left -= rest;
             self.begun = 0;
-            self.frames.pop_front();
-            self.taken += 1;
+            whole += 1;
+        }
+        self.taken += whole as u64;
+        for frame in batch.drain(whole..).rev() {
+            self.frames.push_front(frame);
+        }
+        batch.clear();
+        if std::mem::take(&mut self.abandoned) {
+            let close = self.frames.pop_back();
+            self.keep_begun();
+            close.into_iter().for_each(|close| self.append(close));
         }
         if self.frames.is_empty() && !self.closing {
             self.tell_missed();
         }
         if self.frames.is_empty() {
             self.frames = VecDeque::new();
-        } else if self.frames.capacity() > KEPT_FRAMES
-            && self.frames.len() < self.frames.capacity() / 8
-        {
+        } else if self.frames.capacity() > KEPT_FRAMES && self.frames.len() < self.frames.capacity() / 8 {
             // A burst is over. Shrinking to a quarter leaves room, so that the ring does not grow and shrink in turns.
             let kept = (self.frames.capacity() / 4).max(KEPT_FRAMES);
             self.frames.shrink_to(kept);
         }
         !self.frames.is_empty()
+    }
+
+    /// Drops all but a frame that is half written.
+    fn keep_begun(&mut self) {
+        self.frames.truncate(usize::from(self.begun > 0));
+        self.bytes = self.frames.iter().map(Bytes::len).sum::<usize>() - self.begun;
     }
 
     fn tell_missed(&mut self) {

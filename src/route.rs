@@ -56,10 +56,7 @@ impl RoomName {
             return Err(BadRoomName::Empty);
         }
         if name.len() > limits.room_name_bytes {
-            return Err(BadRoomName::TooLong {
-                given: name.len(),
-                most: limits.room_name_bytes,
-            });
+            return Err(BadRoomName::TooLong { given: name.len(), most: limits.room_name_bytes });
         }
         if name == "." || name == ".." {
             return Err(BadRoomName::Dots);
@@ -161,18 +158,12 @@ impl<T> Default for Router<T> {
 impl<T> Router<T> {
     /// A table without paths.
     pub fn empty() -> Router<T> {
-        Router {
-            entries: Vec::new(),
-        }
+        Router { entries: Vec::new() }
     }
 
     /// The paths that every room server has: `/`, `/echo`, `/room/<name>`, `/healthz` and `/metrics`.
     pub fn standard() -> Router<T> {
-        let entry = |path: &str, prefix, target| Entry {
-            path: path.to_owned(),
-            prefix,
-            target,
-        };
+        let entry = |path: &str, prefix, target| Entry { path: path.to_owned(), prefix, target };
         Router {
             entries: vec![
                 entry("/", false, Target::Page),
@@ -189,12 +180,7 @@ impl<T> Router<T> {
     /// # Errors
     /// [`Error::BadPath`] if no request could have this path, or if rooms are to be at a path that leaves no place for a name.
     pub fn add(&mut self, path: &str, target: Target<T>) -> Result<(), Error> {
-        let bad = |reason| {
-            Err(Error::BadPath {
-                path: path.to_owned(),
-                reason,
-            })
-        };
+        let bad = |reason| Err(Error::BadPath { path: path.to_owned(), reason });
         let (plain, prefix) = match path.strip_suffix('*') {
             Some(plain) if plain.ends_with('/') => (plain, true),
             _ => (path, false),
@@ -206,20 +192,13 @@ impl<T> Router<T> {
             return bad("a star stands at the end only, behind a slash");
         }
         if plain.contains(['?', '#', '%']) || plain.chars().any(char::is_control) {
-            return bad(
-                "give the path as it is after percent-decoding, without query and fragment",
-            );
+            return bad("give the path as it is after percent-decoding, without query and fragment");
         }
         if matches!(target, Target::Rooms) && !prefix {
             return bad("rooms need a path that ends with /*, where the name stands");
         }
-        self.entries
-            .retain(|entry| entry.path != plain || entry.prefix != prefix);
-        self.entries.push(Entry {
-            path: plain.to_owned(),
-            prefix,
-            target,
-        });
+        self.entries.retain(|entry| entry.path != plain || entry.prefix != prefix);
+        self.entries.push(Entry { path: plain.to_owned(), prefix, target });
         Ok(())
     }
 
@@ -228,15 +207,9 @@ impl<T> Router<T> {
     /// # Errors
     /// 404 where nothing is served; 400 for a room whose name is not allowed.
     pub fn find(&self, path: &str, limits: &Limits) -> Result<Route<'_, T>, Reject> {
-        let exact = self
-            .entries
-            .iter()
-            .find(|entry| !entry.prefix && entry.path == path);
+        let exact = self.entries.iter().find(|entry| !entry.prefix && entry.path == path);
         let below = || {
-            let matching = self
-                .entries
-                .iter()
-                .filter(|entry| entry.prefix && path.starts_with(&entry.path));
+            let matching = self.entries.iter().filter(|entry| entry.prefix && path.starts_with(&entry.path));
             matching.max_by_key(|entry| entry.path.len())
         };
         let Some(entry) = exact.or_else(below) else {
@@ -248,11 +221,7 @@ impl<T> Router<T> {
             Target::Health => Route::Health,
             Target::Metrics => Route::Metrics,
             Target::Handler(handler) => {
-                let rest = if entry.prefix {
-                    &path[entry.path.len()..]
-                } else {
-                    ""
-                };
+                let rest = if entry.prefix { &path[entry.path.len()..] } else { "" };
                 Route::Handler(handler, rest.to_owned())
             }
             Target::Rooms => match RoomName::new(&path[entry.path.len()..], limits) {
@@ -270,10 +239,7 @@ mod tests {
 
     fn find(path: &str) -> Result<Route<'static, ()>, u16> {
         static ROUTER: std::sync::OnceLock<Router<()>> = std::sync::OnceLock::new();
-        ROUTER
-            .get_or_init(Router::standard)
-            .find(path, &Limits::default())
-            .map_err(|reject| reject.status)
+        ROUTER.get_or_init(Router::standard).find(path, &Limits::default()).map_err(|reject| reject.status)
     }
 
     #[test]
@@ -290,16 +256,7 @@ mod tests {
 
     #[test]
     fn other_paths_are_not_found() {
-        for path in [
-            "",
-            "/Echo",
-            "/echo/",
-            "/echo/x",
-            "/room",
-            "/room/",
-            "//",
-            "/favicon.ico",
-        ] {
+        for path in ["", "/Echo", "/echo/", "/echo/x", "/room", "/room/", "//", "/favicon.ico"] {
             assert_eq!(find(path), Err(404), "{path}");
         }
     }
@@ -310,13 +267,7 @@ mod tests {
         assert_eq!(RoomName::new("", &limits), Err(BadRoomName::Empty));
         assert!(RoomName::new("a", &limits).is_ok());
         assert!(RoomName::new(&"a".repeat(64), &limits).is_ok());
-        assert_eq!(
-            RoomName::new(&"a".repeat(65), &limits),
-            Err(BadRoomName::TooLong {
-                given: 65,
-                most: 64
-            })
-        );
+        assert_eq!(RoomName::new(&"a".repeat(65), &limits), Err(BadRoomName::TooLong { given: 65, most: 64 }));
         // Bytes count, not characters.
         assert!(RoomName::new(&"é".repeat(32), &limits).is_ok());
         assert!(RoomName::new(&"é".repeat(33), &limits).is_err());
@@ -327,33 +278,13 @@ mod tests {
         for good in ["Lobby-1_2.3~", "кафе", "हिन्दी", "日本", "🚂", "..."] {
             assert!(RoomName::new(good, &Limits::default()).is_ok(), "{good}");
         }
-        for bad in [
-            "a b",
-            "a/b",
-            "a?b",
-            "a\u{0}",
-            "a\n",
-            "<b>",
-            "a\u{202E}b",
-            "\u{200B}",
-            "\u{A0}",
-            "\u{FEFF}",
-            "%41",
-        ] {
+        for bad in ["a b", "a/b", "a?b", "a\u{0}", "a\n", "<b>", "a\u{202E}b", "\u{200B}", "\u{A0}", "\u{FEFF}", "%41"]
+        {
             let result = RoomName::new(bad, &Limits::default());
-            assert!(
-                matches!(result, Err(BadRoomName::Character { .. })),
-                "{bad:?}"
-            );
+            assert!(matches!(result, Err(BadRoomName::Character { .. })), "{bad:?}");
         }
-        assert_eq!(
-            RoomName::new(".", &Limits::default()),
-            Err(BadRoomName::Dots)
-        );
-        assert_eq!(
-            RoomName::new("..", &Limits::default()),
-            Err(BadRoomName::Dots)
-        );
+        assert_eq!(RoomName::new(".", &Limits::default()), Err(BadRoomName::Dots));
+        assert_eq!(RoomName::new("..", &Limits::default()), Err(BadRoomName::Dots));
         assert_eq!(find("/room/a b"), Err(400));
         assert_eq!(find("/room/a/b"), Err(400));
     }
@@ -381,23 +312,14 @@ mod tests {
     fn a_path_added_again_replaces_the_first() {
         let mut router = Router::standard();
         router.add("/echo", Target::Handler(7)).unwrap();
-        assert_eq!(
-            router.find("/echo", &Limits::default()),
-            Ok(Route::Handler(&7, String::new()))
-        );
+        assert_eq!(router.find("/echo", &Limits::default()), Ok(Route::Handler(&7, String::new())));
     }
 
     #[test]
     fn paths_that_no_request_can_have_are_refused() {
         let mut router = Router::standard();
         for path in ["", "echo", "/a*", "/*/a", "/a?b", "/a#b", "/a%20b", "/a\n"] {
-            assert!(
-                matches!(
-                    router.add(path, Target::Handler(())),
-                    Err(Error::BadPath { .. })
-                ),
-                "{path:?}"
-            );
+            assert!(matches!(router.add(path, Target::Handler(())), Err(Error::BadPath { .. })), "{path:?}");
         }
         assert!(router.add("/rooms", Target::Rooms).is_err());
         assert!(router.add("/rooms/*", Target::Rooms).is_ok());

@@ -27,10 +27,12 @@ use crate::outbox::SlowMember;
 use crate::route::{Router, Target};
 use accept::Acceptor;
 
-/// Descriptors that are no connections: pollers, signals, standard streams, a spare one, and some for the program around us.
+/// Descriptors that are no connections: standard streams, signals, a spare one, refusals, and some for the program around us.
 const RESERVE: u64 = 64;
-/// The smallest limit on open files with which serving makes sense.
-const FEWEST: u64 = RESERVE + 16;
+/// Descriptors that each worker's poller needs.
+const PER_WORKER: u64 = 4;
+/// The fewest connections with which serving makes sense.
+const FEWEST: u64 = 16;
 /// Time between two closes when a server stops, unless there are so many that they have to be closer.
 const CLOSE_SPACING: Duration = Duration::from_micros(500);
 
@@ -123,11 +125,11 @@ impl ServerBuilder {
             return Err(error);
         }
         self.limits.check()?;
-        let capacity = capacity(&self.limits)?;
-        let listener = socket::listen(address).map_err(|source| Error::listen(address, source))?;
-        let address = listener.local_addr().map_err(|source| Error::listen(address, source))?;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let workers = self.workers.unwrap_or_else(cores).max(1);
+        let capacity = capacity(&self.limits, workers)?;
+        let listener = socket::listen(address).map_err(|source| Error::listen(address, source))?;
+        let address = listener.local_addr().map_err(|source| Error::listen(address, source))?;
         let io = Io::new(workers).map_err(|source| Error::system("making the pollers", source))?;
         let runtime = Runtime::builder().workers(workers).name("server").parkers(io.parkers()).build();
         let runtime = runtime.map_err(|source| Error::Runtime { source: source.into() })?;
@@ -145,13 +147,14 @@ impl ServerBuilder {
 }
 
 /// How many connections the limit on open files leaves room for, or fewer if that was asked for.
-fn capacity(limits: &Limits) -> Result<usize, Error> {
+fn capacity(limits: &Limits, workers: usize) -> Result<usize, Error> {
     let open_files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let Some(open_files) = open_files else { return Ok(limits.connections.unwrap_or(usize::MAX)) };
-    if open_files < FEWEST {
-        return Err(Error::FileLimit { limit: open_files, needed: FEWEST });
+    let reserve = RESERVE + PER_WORKER * workers as u64;
+    if open_files < reserve + FEWEST {
+        return Err(Error::FileLimit { limit: open_files, needed: reserve + FEWEST });
     }
-    let room = usize::try_from(open_files - RESERVE).unwrap_or(usize::MAX);
+    let room = usize::try_from(open_files - reserve).unwrap_or(usize::MAX);
     Ok(limits.connections.map_or(room, |asked| asked.min(room)))
 }
 
@@ -249,13 +252,19 @@ impl Server {
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").field("address", &self.address).field("capacity", &self.capacity).finish_non_exhaustive()
+        f.debug_struct("Server")
+            .field("address", &self.address)
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for ServerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerBuilder").field("listen", &self.listen).field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("ServerBuilder")
+            .field("listen", &self.listen)
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }
 
@@ -345,7 +354,10 @@ impl Drop for RunningServer {
 
 impl fmt::Debug for RunningServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunningServer").field("address", &self.address).field("connections", &self.connections()).finish()
+        f.debug_struct("RunningServer")
+            .field("address", &self.address)
+            .field("connections", &self.connections())
+            .finish()
     }
 }
 
@@ -368,7 +380,11 @@ pub struct StopReport {
 impl fmt::Display for StopReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let StopReport { connections, cut_off, took, .. } = self;
-        write!(f, "stopped in {took:.1?}: {} connections closed, {cut_off} cut off", connections.saturating_sub(*cut_off))?;
+        write!(
+            f,
+            "stopped in {took:.1?}: {} connections closed, {cut_off} cut off",
+            connections.saturating_sub(*cut_off)
+        )?;
         if !self.orderly {
             f.write_str(", not all accepted messages could be delivered first")?;
         }

@@ -102,11 +102,7 @@ impl Message {
         write_head(&mut buffer, true, data_opcode(text), payload.len(), None);
         let head = buffer.len() as u8;
         buffer.extend_from_slice(payload);
-        Message {
-            frame: Bytes::from(buffer),
-            head,
-            text,
-        }
+        Message { frame: Bytes::from(buffer), head, text }
     }
 
     /// Makes a message of `buffer`, whose payload begins behind [`HEAD_ROOM`] unused bytes.
@@ -118,11 +114,7 @@ impl Message {
         buffer[start..HEAD_ROOM].copy_from_slice(&head);
         // Growth left spare room in the buffer, and an outbox counts only the bytes that it sees.
         let frame = Bytes::from(buffer.into_boxed_slice()).slice(start..);
-        Message {
-            frame,
-            head: head.len() as u8,
-            text,
-        }
+        Message { frame, head: head.len() as u8, text }
     }
 
     /// Whether it was sent as text.
@@ -132,11 +124,7 @@ impl Message {
 
     /// The text, if it was sent as text.
     pub fn as_text(&self) -> Option<&str> {
-        if self.text {
-            std::str::from_utf8(self.payload()).ok()
-        } else {
-            None
-        }
+        if self.text { std::str::from_utf8(self.payload()).ok() } else { None }
     }
 
     /// The payload, whatever its kind.
@@ -223,10 +211,7 @@ impl Close {
         let mut reason = reason.into();
         let most = CONTROL_BYTES - 2;
         if reason.len() > most {
-            let end = (0..=most)
-                .rev()
-                .find(|&i| reason.is_char_boundary(i))
-                .unwrap_or(0);
+            let end = (0..=most).rev().find(|&i| reason.is_char_boundary(i)).unwrap_or(0);
             reason.to_mut().truncate(end);
         }
         Close { code, reason }
@@ -315,19 +300,8 @@ fn head_len(payload: usize) -> usize {
     }
 }
 
-fn write_head(
-    to: &mut Vec<u8>,
-    is_final: bool,
-    opcode: Opcode,
-    payload: usize,
-    mask: Option<[u8; 4]>,
-) {
-    let header = FrameHeader {
-        is_final,
-        opcode: opcode.coding(),
-        mask,
-        ..FrameHeader::default()
-    };
+fn write_head(to: &mut Vec<u8>, is_final: bool, opcode: Opcode, payload: usize, mask: Option<[u8; 4]>) {
+    let header = FrameHeader { is_final, opcode: opcode.coding(), mask, ..FrameHeader::default() };
     // Writing into a vector cannot fail.
     let written = header.format(payload as u64, to);
     debug_assert!(written.is_ok());
@@ -339,9 +313,7 @@ fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
     let mut words = payload.chunks_exact_mut(8);
     for word in &mut words {
-        let value = u64::from_ne_bytes([
-            word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7],
-        ]);
+        let value = u64::from_ne_bytes([word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]]);
         word.copy_from_slice(&(value ^ wide).to_ne_bytes());
     }
     for (byte, mask) in words.into_remainder().iter_mut().zip(mask.iter().cycle()) {
@@ -359,12 +331,7 @@ mod tests {
         for len in 0..plain.len() {
             let mut bytes = plain[..len].to_vec();
             apply_mask(&mut bytes, [1, 2, 3, 4]);
-            assert!(
-                bytes
-                    .iter()
-                    .enumerate()
-                    .all(|(i, b)| *b == plain[i] ^ [1, 2, 3, 4][i & 3])
-            );
+            assert!(bytes.iter().enumerate().all(|(i, b)| *b == plain[i] ^ [1, 2, 3, 4][i & 3]));
             apply_mask(&mut bytes, [1, 2, 3, 4]);
             assert_eq!(bytes, &plain[..len]);
         }
@@ -405,10 +372,7 @@ mod tests {
     #[test]
     fn a_code_that_may_not_be_sent_is_left_out() {
         assert_eq!(&Close::new(CloseCode(1005), "").frame()[..], b"\x88\x00");
-        assert_eq!(
-            &Close::new(CloseCode::NORMAL, "").frame()[..],
-            b"\x88\x02\x03\xe8"
-        );
+        assert_eq!(&Close::new(CloseCode::NORMAL, "").frame()[..], b"\x88\x02\x03\xe8");
         assert_eq!(&close_reply(None)[..], b"\x88\x00");
         let theirs = Close::new(CloseCode(4000), "bye");
         assert_eq!(&close_reply(Some(&theirs))[..], b"\x88\x02\x0f\xa0");
@@ -416,24 +380,16 @@ mod tests {
 
     #[test]
     fn codes_follow_the_registry() {
-        for code in [
-            1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999,
-            4000, 4999,
-        ] {
+        for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999] {
             assert!(CloseCode(code).may_be_sent(), "{code}");
         }
-        for code in [
-            0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535,
-        ] {
+        for code in [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535] {
             assert!(!CloseCode(code).may_be_sent(), "{code}");
         }
     }
 
     #[test]
     fn the_handshake_answer_is_the_one_of_the_standard() {
-        assert_eq!(
-            accept_key("dGhlIHNhbXBsZSBub25jZQ=="),
-            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-        );
+        assert_eq!(accept_key("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 }

@@ -28,7 +28,7 @@ impl Connection {
     pub(super) fn read(&mut self, now: Instant) -> bool {
         let mut turn = Turn { now, frames_left: self.hub.limits.turn_frames, messages: 0 };
         let mut bytes = 0;
-        if !self.pending_is_partial() {
+        if !self.pending_is_partial() && self.wants_input() {
             self.use_pending(&mut turn);
         }
         while self.readable && self.wants_input() && turn.frames_left > 0 && bytes < READ_BUFFER {
@@ -36,6 +36,9 @@ impl Connection {
         }
         if bytes > 0 {
             self.heard = now;
+            if let Phase::Open(open) = &mut self.phase {
+                open.pinged = None;
+            }
             self.hub.metrics.traffic().bytes_in.add(bytes as u64);
         }
         if turn.messages > 0 {
@@ -54,7 +57,7 @@ impl Connection {
             Phase::Head { .. } => self.member.output().outbox.is_empty(),
             Phase::Open(_) => {
                 let output = self.member.output();
-                !output.outbox.is_closing() && !(self.blocked && output.outbox.bytes() > BACKLOG)
+                !(output.outbox.is_closing() || self.blocked && output.outbox.bytes() > BACKLOG)
             }
         }
     }
@@ -194,7 +197,9 @@ impl Connection {
                 let text = hub.metrics.text(&hub.runtime.stats());
                 return Ok(Some(Response::new(200, "text/plain; version=0.0.4; charset=utf-8", text)));
             }
-            _ if request.upgrade().is_none() => return Err(Reject::upgrade_required("this path serves WebSockets only")),
+            _ if request.upgrade().is_none() => {
+                return Err(Reject::upgrade_required("this path serves WebSockets only"));
+            }
             _ if self.stopped || hub.is_draining() => return Err(Reject::busy("the server is stopping")),
             Route::Echo => {
                 hub.origins.check(request)?;
@@ -223,7 +228,8 @@ impl Connection {
         // Before the handler is told: whatever it makes others send comes behind the answer.
         self.member.output().outbox.push_own(ws::accept(upgrade));
         self.guard(|| handler.open(&conn, request));
-        let open = Open { conn, handler, decoder: Decoder::new(Role::Server), pinged: None, patience: self.hub.patience() };
+        let open =
+            Open { conn, handler, decoder: Decoder::new(Role::Server), pinged: None, patience: self.hub.patience() };
         self.phase = Phase::Open(Box::new(open));
     }
 
@@ -256,6 +262,10 @@ impl Connection {
                     self.guard(|| open.handler.message(&open.conn, message));
                 }
                 Ok(Some(Event::Ping(payload))) => {
+                    // An outbox keeps the latest pong only. Whoever takes what is sent gets one for each ping.
+                    if !self.blocked && !self.member.output().outbox.is_empty() {
+                        self.write(turn.now);
+                    }
                     self.member.output().outbox.push_pong(&payload);
                 }
                 Ok(Some(Event::Pong(_))) => {}

@@ -1,10 +1,14 @@
 //! Out of the outbox and into the socket: several frames with one system call.
 //!
 //! Not for: what is queued and whether there is room for it (`outbox`).
-//! Rules: an empty outbox costs no system call; a peer that takes nothing is noticed by the time since it last took something.
+//! Rules: an empty outbox costs no system call; the outbox is not locked while the system writes, so a room never waits for a
+//! socket; a peer that takes nothing is noticed by the time since it last took something.
 
-use std::io::IoSlice;
+use std::cell::Cell;
+use std::io::{self, IoSlice};
 use std::time::Instant;
+
+use bytes::Bytes;
 
 use super::Connection;
 use crate::io::socket::{self, MAX_PIECES};
@@ -12,11 +16,20 @@ use crate::io::socket::{self, MAX_PIECES};
 /// System calls for one connection before others get their turn.
 const WRITES: usize = 16;
 
+thread_local! {
+    /// Frames on their way from an outbox to the system: lent by the thread, so that no connection keeps room for them.
+    static BATCH: Cell<Vec<Bytes>> = const { Cell::new(Vec::new()) };
+}
+
 impl Connection {
     /// Writes what waits, as far as there is room.
     pub(super) fn write(&mut self, now: Instant) {
+        if self.blocked || self.broken {
+            return;
+        }
+        let mut batch = BATCH.take();
         let (mut bytes, mut calls) = (0, 0);
-        while !self.blocked && !self.broken {
+        loop {
             let mut output = self.member.output();
             if output.outbox.is_empty() {
                 break;
@@ -26,30 +39,49 @@ impl Connection {
                 self.member.signal(super::MORE);
                 break;
             }
-            let mut pieces = [IoSlice::new(&[]); MAX_PIECES];
-            let count = output.outbox.gather(&mut pieces);
+            let begun = output.outbox.lend(&mut batch, MAX_PIECES);
+            drop(output);
             calls += 1;
-            match socket::write_gathered(&self.socket, &pieces[..count]) {
-                Ok(Some(written)) => {
-                    output.outbox.advance(written);
+            let sent = self.send(&batch, begun);
+            let written = sent.as_ref().map_or(0, |sent| sent.unwrap_or(0));
+            self.member.output().outbox.give_back(&mut batch, written);
+            match sent {
+                Ok(Some(_)) => {
                     bytes += written;
                     self.stalled = None;
                 }
                 Ok(None) => {
                     self.blocked = true;
                     self.stalled.get_or_insert(now);
+                    break;
                 }
                 Err(error) => {
-                    drop(output);
                     log::debug!("{}: writing failed: {error}", self.member.queue().label());
                     self.broken = true;
+                    break;
                 }
             }
         }
+        BATCH.set(batch);
         if calls > 0 {
             let traffic = self.hub.metrics.traffic();
             traffic.writes.add(calls as u64);
             traffic.bytes_out.add(bytes as u64);
         }
+    }
+
+    /// One system call for all of `batch`, without the first `begun` bytes.
+    fn send(&self, batch: &[Bytes], begun: usize) -> io::Result<Option<usize>> {
+        if let [frame] = batch {
+            return socket::write_gathered(&self.socket, &[IoSlice::new(&frame[begun..])]);
+        }
+        let mut pieces = [IoSlice::new(&[]); MAX_PIECES];
+        for (piece, frame) in pieces.iter_mut().zip(batch) {
+            *piece = IoSlice::new(frame);
+        }
+        if let (Some(piece), Some(frame)) = (pieces.first_mut(), batch.first()) {
+            *piece = IoSlice::new(&frame[begun..]);
+        }
+        socket::write_gathered(&self.socket, &pieces[..batch.len().min(MAX_PIECES)])
     }
 }

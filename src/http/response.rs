@@ -20,11 +20,7 @@ pub struct Response {
 impl Response {
     /// An answer with a body of a type.
     pub fn new(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Response {
-        Response {
-            status,
-            headers: vec![("Content-Type", content_type.into())],
-            body: body.into(),
-        }
+        Response { status, headers: vec![("Content-Type", content_type.into())], body: body.into() }
     }
 
     /// Plain text.
@@ -68,11 +64,7 @@ impl Response {
         push_header(&mut out, "Content-Length", &self.body.len().to_string());
         push_header(&mut out, "X-Content-Type-Options", "nosniff");
         if !has_connection {
-            push_header(
-                &mut out,
-                "Connection",
-                if keep_alive { "keep-alive" } else { "close" },
-            );
+            push_header(&mut out, "Connection", if keep_alive { "keep-alive" } else { "close" });
         }
         out.extend_from_slice(b"\r\n");
         if !head_only {
@@ -95,11 +87,7 @@ pub struct Reject {
 impl Reject {
     /// A refusal.
     pub fn new(status: u16, sentence: impl Into<Cow<'static, str>>) -> Reject {
-        Reject {
-            status,
-            sentence: sentence.into(),
-            headers: Vec::new(),
-        }
+        Reject { status, sentence: sentence.into(), headers: Vec::new() }
     }
 
     /// Adds a header.
@@ -152,9 +140,7 @@ impl std::error::Error for Reject {}
 
 /// The answer that makes a connection a WebSocket, without extensions and subprotocols.
 pub fn switching_protocols(accept_key: &str) -> Bytes {
-    let mut out =
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            .to_vec();
+    let mut out = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n".to_vec();
     push_header(&mut out, "Sec-WebSocket-Accept", accept_key);
     out.extend_from_slice(b"\r\n");
     Bytes::from(out)
@@ -212,36 +198,26 @@ mod tests {
              X-Content-Type-Options: nosniff\r\nConnection: keep-alive\r\n\r\nok\n"
         );
         let said = written(&Response::text(200, "ok\n").encode(true, false));
-        assert!(said.ends_with(
-            "Content-Length: 3\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
-        ));
+        assert!(said.ends_with("Content-Length: 3\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"));
     }
 
     #[test]
     fn a_value_cannot_smuggle_a_header_in() {
-        let said = written(
-            &Response::text(200, "")
-                .with("X-Name", String::from("a\r\nSet-Cookie: b"))
-                .encode(true, true),
-        );
+        let said =
+            written(&Response::text(200, "").with("X-Name", String::from("a\r\nSet-Cookie: b")).encode(true, true));
         assert!(said.contains("X-Name: aSet-Cookie: b\r\n"), "{said}");
     }
 
     #[test]
     fn a_refusal_closes_and_tells_why() {
         let said = written(&Reject::upgrade_required("only WebSockets here").encode());
-        assert!(
-            said.starts_with("HTTP/1.1 426 Upgrade Required\r\n"),
-            "{said}"
-        );
+        assert!(said.starts_with("HTTP/1.1 426 Upgrade Required\r\n"), "{said}");
         assert!(said.contains("\r\nSec-WebSocket-Version: 13\r\n"), "{said}");
         assert!(said.contains("\r\nUpgrade: websocket\r\n"), "{said}");
         assert_eq!(said.matches("Connection:").count(), 1, "{said}");
         assert!(said.ends_with("\r\n\r\nonly WebSockets here\n"), "{said}");
         assert!(written(&Reject::busy("full").encode()).contains("\r\nRetry-After: 5\r\n"));
-        assert!(
-            written(&Reject::too_late().encode()).starts_with("HTTP/1.1 408 Request Timeout\r\n")
-        );
+        assert!(written(&Reject::too_late().encode()).starts_with("HTTP/1.1 408 Request Timeout\r\n"));
         assert!(written(&Reject::new(400, "no").encode()).contains("\r\nConnection: close\r\n"));
     }
 

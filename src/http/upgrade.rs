@@ -35,49 +35,27 @@ pub(super) fn check(
         return Ok(None);
     }
     if !lists(headers, "connection", "upgrade") {
-        return Err(Reject::new(
-            400,
-            "a WebSocket handshake has the header Connection: Upgrade",
-        ));
+        return Err(Reject::new(400, "a WebSocket handshake has the header Connection: Upgrade"));
     }
     if method != Method::Get || !http11 || body > 0 {
-        return Err(Reject::new(
-            400,
-            "a WebSocket handshake is an HTTP/1.1 GET without a body",
-        ));
+        return Err(Reject::new(400, "a WebSocket handshake is an HTTP/1.1 GET without a body"));
     }
-    match only(
-        headers,
-        "sec-websocket-version",
-        "a handshake has one Sec-WebSocket-Version",
-    )? {
+    match only(headers, "sec-websocket-version", "a handshake has one Sec-WebSocket-Version")? {
         Some(b"13") => {}
         Some(_) => {
-            return Err(Reject::upgrade_required(
-                "this server speaks version 13 of the WebSocket protocol",
-            ));
+            return Err(Reject::upgrade_required("this server speaks version 13 of the WebSocket protocol"));
         }
         None => return Err(Reject::new(400, "a handshake has a Sec-WebSocket-Version")),
     }
-    let key = only(
-        headers,
-        "sec-websocket-key",
-        "a handshake has one Sec-WebSocket-Key",
-    )?;
+    let key = only(headers, "sec-websocket-key", "a handshake has one Sec-WebSocket-Key")?;
     let key = key.ok_or_else(|| Reject::new(400, "a handshake has a Sec-WebSocket-Key"))?;
     let is_digit = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
     if key.len() != 24 || !key.ends_with(b"==") || !key[..22].iter().all(is_digit) {
-        return Err(Reject::new(
-            400,
-            "Sec-WebSocket-Key is not 16 bytes in base64",
-        ));
+        return Err(Reject::new(400, "Sec-WebSocket-Key is not 16 bytes in base64"));
     }
     let origin = only(headers, "origin", "a handshake has one Origin at most")?;
     let origin = origin.map(text).transpose()?.map(str::to_owned);
-    Ok(Some(Upgrade {
-        key: text(key)?.to_owned(),
-        origin,
-    }))
+    Ok(Some(Upgrade { key: text(key)?.to_owned(), origin }))
 }
 
 /// From which pages WebSockets may be opened. Browsers let any page connect anywhere, so the server has to ask.
@@ -97,11 +75,8 @@ pub enum OriginPolicy {
 impl OriginPolicy {
     /// Reads an option's value: `*`, or origins separated by commas.
     pub fn parse(value: &str) -> OriginPolicy {
-        let listed: Vec<String> = value
-            .split(',')
-            .map(|o| o.trim().trim_end_matches('/').to_owned())
-            .filter(|o| !o.is_empty())
-            .collect();
+        let listed: Vec<String> =
+            value.split(',').map(|o| o.trim().trim_end_matches('/').to_owned()).filter(|o| !o.is_empty()).collect();
         match listed.as_slice() {
             [] => OriginPolicy::SameHost,
             _ if listed.iter().any(|o| o == "*") => OriginPolicy::Any,
@@ -121,18 +96,10 @@ impl OriginPolicy {
             OriginPolicy::Any => true,
             OriginPolicy::SameHost => same_host(origin, request.host()),
             OriginPolicy::Listed(listed) => {
-                same_host(origin, request.host())
-                    || listed.iter().any(|o| o.eq_ignore_ascii_case(origin))
+                same_host(origin, request.host()) || listed.iter().any(|o| o.eq_ignore_ascii_case(origin))
             }
         };
-        if allowed {
-            Ok(())
-        } else {
-            Err(Reject::new(
-                403,
-                "pages of this origin may not connect here",
-            ))
-        }
+        if allowed { Ok(()) } else { Err(Reject::new(403, "pages of this origin may not connect here")) }
     }
 }
 
@@ -154,19 +121,12 @@ mod tests {
     use crate::limits::Limits;
 
     fn request(host: &str, origin: &str) -> Request {
-        let origin = if origin.is_empty() {
-            String::new()
-        } else {
-            format!("Origin: {origin}\r\n")
-        };
+        let origin = if origin.is_empty() { String::new() } else { format!("Origin: {origin}\r\n") };
         let head = format!(
             "GET /echo HTTP/1.1\r\nHost: {host}\r\nUpgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\n{origin}\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
-        parse(head.as_bytes(), &Limits::default())
-            .unwrap()
-            .unwrap()
-            .0
+        parse(head.as_bytes(), &Limits::default()).unwrap().unwrap().0
     }
 
     #[test]
@@ -182,27 +142,14 @@ mod tests {
             ("example.org", ""),
         ];
         for (host, origin) in pairs {
-            assert_eq!(
-                policy.check(&request(host, origin)),
-                Ok(()),
-                "{host} {origin}"
-            );
+            assert_eq!(policy.check(&request(host, origin)), Ok(()), "{host} {origin}");
         }
     }
 
     #[test]
     fn pages_of_other_hosts_are_refused() {
-        for origin in [
-            "http://evil.example",
-            "http://example.org:81",
-            "null",
-            "file://",
-            "example.org",
-            "http://",
-        ] {
-            let refused = OriginPolicy::SameHost
-                .check(&request("example.org", origin))
-                .unwrap_err();
+        for origin in ["http://evil.example", "http://example.org:81", "null", "file://", "example.org", "http://"] {
+            let refused = OriginPolicy::SameHost.check(&request("example.org", origin)).unwrap_err();
             assert_eq!(refused.status, 403, "{origin}");
         }
     }
@@ -217,17 +164,10 @@ mod tests {
             ("http://example.org", true),
             ("http://c.example", false),
         ] {
-            assert_eq!(
-                policy.check(&request("example.org", origin)).is_ok(),
-                ok,
-                "{origin}"
-            );
+            assert_eq!(policy.check(&request("example.org", origin)).is_ok(), ok, "{origin}");
         }
         assert_eq!(OriginPolicy::parse("*"), OriginPolicy::Any);
         assert_eq!(OriginPolicy::parse(" "), OriginPolicy::SameHost);
-        assert_eq!(
-            OriginPolicy::Any.check(&request("example.org", "null")),
-            Ok(())
-        );
+        assert_eq!(OriginPolicy::Any.check(&request("example.org", "null")), Ok(()));
     }
 }

@@ -135,7 +135,11 @@ impl Poller {
     ///
     /// # Errors
     /// When the system cannot watch this descriptor, or has no memory for it. The socket is closed then.
-    pub fn register<S: AsFd + AsRawFd>(self: &Arc<Self>, socket: S, interest: Interest) -> io::Result<(Registered<S>, Attach)> {
+    pub fn register<S: AsFd + AsRawFd>(
+        self: &Arc<Self>,
+        socket: S,
+        interest: Interest,
+    ) -> io::Result<(Registered<S>, Attach)> {
         let key = self.table().insert()?;
         let writable = interest == Interest::Both;
         let event = if writable { Event::all(key.0) } else { Event::readable(key.0) };
@@ -247,7 +251,7 @@ mod tests {
 
     fn told(queue: &Queue) -> (Source, Receiver<u64>) {
         let (tell, told) = channel();
-        (Source::new(queue, move |bits| drop(tell.send(bits))), told)
+        (Source::new(queue, move |bits| tell.send(bits).unwrap_or_default()), told)
     }
 
     fn register<S: AsFd + AsRawFd>(poller: &Arc<Poller>, socket: S, source: Source) -> Registered<S> {
@@ -284,10 +288,9 @@ mod tests {
         assert_eq!(taken.len(), 1);
         let (number, index) = (first.as_raw_fd(), first.key.index());
         // ... when the connection is closed and both its index and its descriptor number get a new owner.
+        let (next, _far) = UnixStream::pair().unwrap();
         drop(first);
-        let (second, _far) = UnixStream::pair().unwrap();
-        let second = rustix::io::dup(&second).unwrap();
-        let second = if second.as_raw_fd() == number { second } else { reuse(number) };
+        let second = reuse(&next, number);
         let (source, told_second) = told(&queue);
         let second = register(&poller, second, source);
         assert_eq!((second.as_raw_fd(), second.key.index()), (number, index), "the test must reuse both");
@@ -300,19 +303,16 @@ mod tests {
         assert_eq!(told_second.recv_timeout(SOON).unwrap(), READABLE);
     }
 
-    /// Opens descriptors until one has `number`: other tests of this process open and close theirs meanwhile.
-    fn reuse(number: i32) -> std::os::fd::OwnedFd {
-        let mut others = Vec::new();
-        for _ in 0..1000 {
-            let (socket, far) = UnixStream::pair().unwrap();
-            for socket in [socket, far] {
-                if socket.as_raw_fd() == number {
-                    return socket.into();
-                }
-                others.push(socket);
+    /// A descriptor for `socket` that has `number`, which other tests of this process may have taken for a moment.
+    fn reuse(socket: &UnixStream, number: i32) -> std::os::fd::OwnedFd {
+        let began = std::time::Instant::now();
+        loop {
+            let second = rustix::io::fcntl_dupfd_cloexec(socket, number).unwrap();
+            if second.as_raw_fd() == number {
+                return second;
             }
+            assert!(began.elapsed() < SOON, "descriptor {number} did not come back");
         }
-        panic!("descriptor {number} did not come back");
     }
 
     #[test]

@@ -3,51 +3,41 @@
 use super::*;
 
 fn limits(frames: usize, bytes: usize) -> Limits {
-    Limits {
-        outbox_frames: frames,
-        outbox_bytes: bytes,
-        ..Limits::default()
-    }
+    Limits { outbox_frames: frames, outbox_bytes: bytes, ..Limits::default() }
 }
 
 fn frame(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
 }
 
-/// Writes everything in pieces of `piece` bytes, gathered from two slices at most, and returns what was written.
+/// Writes everything in pieces of `piece` bytes, from two frames at most, and returns what was written.
 fn drain(outbox: &mut Outbox, piece: usize) -> Vec<u8> {
     let mut out = Vec::new();
     while !outbox.is_empty() {
-        let mut slices = [IoSlice::new(&[]), IoSlice::new(&[])];
-        let filled = outbox.gather(&mut slices);
-        let seen: Vec<u8> = slices[..filled]
-            .iter()
-            .flat_map(|slice| slice.iter().copied())
-            .take(piece)
-            .collect();
+        let mut batch = Vec::new();
+        let begun = outbox.lend(&mut batch, 2);
+        let seen: Vec<u8> = batch.concat().split_off(begun).into_iter().take(piece).collect();
         assert!(!seen.is_empty());
-        outbox.advance(seen.len());
+        outbox.give_back(&mut batch, seen.len());
         out.extend(seen);
     }
     out
+}
+
+/// Writes `bytes` bytes, with all frames lent.
+fn advance(outbox: &mut Outbox, bytes: usize) -> bool {
+    let mut batch = Vec::new();
+    outbox.lend(&mut batch, usize::MAX);
+    outbox.give_back(&mut batch, bytes)
 }
 
 #[test]
 fn frames_leave_in_order_wherever_writes_stop() {
     for piece in 1..12 {
         let mut outbox = Outbox::new(SlowMember::Close);
-        assert_eq!(
-            outbox.push(frame("one,"), &limits(9, 99)),
-            Push::Queued { first: true }
-        );
-        assert_eq!(
-            outbox.push(frame("two,"), &limits(9, 99)),
-            Push::Queued { first: false }
-        );
-        assert_eq!(
-            outbox.push(frame("three"), &limits(9, 99)),
-            Push::Queued { first: false }
-        );
+        assert_eq!(outbox.push(frame("one,"), &limits(9, 99)), Push::Queued { first: true });
+        assert_eq!(outbox.push(frame("two,"), &limits(9, 99)), Push::Queued { first: false });
+        assert_eq!(outbox.push(frame("three"), &limits(9, 99)), Push::Queued { first: false });
         assert_eq!((outbox.len(), outbox.bytes()), (3, 13));
         assert_eq!(drain(&mut outbox, piece), b"one,two,three");
         assert_eq!((outbox.len(), outbox.bytes()), (0, 0));
@@ -62,12 +52,8 @@ fn an_empty_outbox_holds_no_memory_and_a_burst_is_forgotten() {
         outbox.push(frame("x"), &limits(4096, 1 << 20));
     }
     let most = outbox.frames.capacity();
-    outbox.advance(3990);
-    assert!(
-        outbox.frames.capacity() <= most / 4,
-        "{}",
-        outbox.frames.capacity()
-    );
+    advance(&mut outbox, 3990);
+    assert!(outbox.frames.capacity() <= most / 4, "{}", outbox.frames.capacity());
     assert_eq!(drain(&mut outbox, 3), b"xxxxxxxxxx");
     assert_eq!(outbox.frames.capacity(), 0);
 }
@@ -75,31 +61,19 @@ fn an_empty_outbox_holds_no_memory_and_a_burst_is_forgotten() {
 #[test]
 fn the_limits_are_inclusive() {
     let mut outbox = Outbox::new(SlowMember::DropAndTell);
-    assert_eq!(
-        outbox.push(frame("ab"), &limits(2, 99)),
-        Push::Queued { first: true }
-    );
-    assert_eq!(
-        outbox.push(frame("cd"), &limits(2, 99)),
-        Push::Queued { first: false }
-    );
+    assert_eq!(outbox.push(frame("ab"), &limits(2, 99)), Push::Queued { first: true });
+    assert_eq!(outbox.push(frame("cd"), &limits(2, 99)), Push::Queued { first: false });
     assert_eq!(outbox.push(frame("ef"), &limits(2, 99)), Push::Missed);
     let mut outbox = Outbox::new(SlowMember::DropAndTell);
     outbox.push(frame("ab"), &limits(9, 4));
-    assert_eq!(
-        outbox.push(frame("cd"), &limits(9, 4)),
-        Push::Queued { first: false }
-    );
+    assert_eq!(outbox.push(frame("cd"), &limits(9, 4)), Push::Queued { first: false });
     assert_eq!(outbox.push(frame("e"), &limits(9, 4)), Push::Missed);
 }
 
 #[test]
 fn an_empty_outbox_takes_a_frame_of_any_size() {
     let mut outbox = Outbox::new(SlowMember::Close);
-    assert_eq!(
-        outbox.push(frame("longer than the limit"), &limits(1, 4)),
-        Push::Queued { first: true }
-    );
+    assert_eq!(outbox.push(frame("longer than the limit"), &limits(1, 4)), Push::Queued { first: true });
     assert_eq!(outbox.push(frame("x"), &limits(9, 4)), Push::Full);
 }
 
@@ -108,7 +82,7 @@ fn a_slow_member_is_closed_at_once_behind_the_frame_that_was_begun() {
     let mut outbox = Outbox::new(SlowMember::Close);
     outbox.push(frame("begun"), &limits(2, 99));
     outbox.push(frame("waits"), &limits(2, 99));
-    outbox.advance(2);
+    advance(&mut outbox, 2);
     assert_eq!(outbox.push(frame("over"), &limits(2, 99)), Push::Full);
     assert!(outbox.is_closing());
     assert_eq!(outbox.push(frame("late"), &limits(2, 99)), Push::Closing);
@@ -132,15 +106,12 @@ fn a_member_that_missed_messages_is_told_once_when_there_is_room() {
     }
     assert_eq!(outbox.missed(), 2);
     // Room for one frame only: not enough for the notice and the message.
-    assert!(outbox.advance(1));
+    assert!(advance(&mut outbox, 1));
     assert_eq!(outbox.push(frame("e"), &small), Push::Missed);
     // All is written: the notice comes by itself, since no further message may follow.
-    assert!(outbox.advance(1));
+    assert!(advance(&mut outbox, 1));
     assert_eq!(outbox.missed(), 0);
-    assert_eq!(
-        outbox.push(frame("f"), &small),
-        Push::Queued { first: false }
-    );
+    assert_eq!(outbox.push(frame("f"), &small), Push::Queued { first: false });
     assert_eq!(drain(&mut outbox, 5), b"\x81\x0c{\"missed\":3}f");
 }
 
@@ -151,11 +122,8 @@ fn the_notice_stands_before_the_first_message_that_is_not_missed() {
     for text in ["a", "b", "c", "d"] {
         outbox.push(frame(text), &small);
     }
-    outbox.advance(2);
-    assert_eq!(
-        outbox.push(frame("e"), &small),
-        Push::Queued { first: false }
-    );
+    advance(&mut outbox, 2);
+    assert_eq!(outbox.push(frame("e"), &small), Push::Queued { first: false });
     assert_eq!(drain(&mut outbox, 99), b"c\x81\x0c{\"missed\":1}e");
 }
 
@@ -165,18 +133,12 @@ fn a_close_goes_behind_what_waits_and_nothing_behind_it() {
     let mut outbox = Outbox::new(SlowMember::DropAndTell);
     outbox.push(frame("a"), &small);
     outbox.push(frame("b"), &small);
-    assert_eq!(
-        outbox.push_close(frame("bye")),
-        Push::Queued { first: false }
-    );
+    assert_eq!(outbox.push_close(frame("bye")), Push::Queued { first: false });
     assert_eq!(outbox.push(frame("c"), &small), Push::Closing);
     assert_eq!(drain(&mut outbox, 3), b"a\x81\x0c{\"missed\":1}bye");
     assert!(outbox.is_closing());
     let mut outbox = Outbox::new(SlowMember::Close);
-    assert_eq!(
-        outbox.push_close(frame("bye")),
-        Push::Queued { first: true }
-    );
+    assert_eq!(outbox.push_close(frame("bye")), Push::Queued { first: true });
 }
 
 #[test]
@@ -184,39 +146,70 @@ fn a_flood_of_pings_keeps_the_latest_pong_only() {
     let mut outbox = Outbox::new(SlowMember::Close);
     outbox.push(frame("data"), &limits(1, 4));
     for i in 0..1000u32 {
-        assert_eq!(
-            outbox.push_pong(&i.to_be_bytes()),
-            Push::Queued { first: false }
-        );
+        assert_eq!(outbox.push_pong(&i.to_be_bytes()), Push::Queued { first: false });
     }
     assert_eq!((outbox.len(), outbox.bytes()), (2, 4 + 6));
     // Half written, the pong cannot be changed any more: one more may wait behind it.
-    outbox.advance(5);
+    advance(&mut outbox, 5);
     for i in 0..1000u32 {
         outbox.push_pong(&i.to_be_bytes());
     }
     assert_eq!(outbox.len(), 2);
     assert!(outbox.len() <= 1 + CONTROL_FRAMES);
     let written = drain(&mut outbox, 99);
-    assert_eq!(
-        written,
-        [&[4, 0, 0, 3, 0xE7, 0x8A, 4][..], &999u32.to_be_bytes()].concat()
-    );
+    assert_eq!(written, [&[4, 0, 0, 3, 0xE7, 0x8A, 4][..], &999u32.to_be_bytes()].concat());
     // The number of the last pong is behind now: a new one is queued afresh.
     assert_eq!(outbox.push_pong(b"x"), Push::Queued { first: true });
     assert_eq!(drain(&mut outbox, 99), b"\x8a\x01x");
 }
 
 #[test]
-fn gathering_stops_at_the_slices_given() {
+fn no_more_is_lent_than_asked_for() {
     let mut outbox = Outbox::new(SlowMember::Close);
     for text in ["ab", "cd", "ef"] {
         outbox.push(frame(text), &limits(9, 99));
     }
-    outbox.advance(1);
-    let mut slices = [IoSlice::new(&[]); 2];
-    assert_eq!(outbox.gather(&mut slices), 2);
-    assert_eq!((&slices[0][..], &slices[1][..]), (&b"b"[..], &b"cd"[..]));
-    let mut slices = [IoSlice::new(&[]); 8];
-    assert_eq!(outbox.gather(&mut slices), 3);
+    advance(&mut outbox, 1);
+    let mut batch = Vec::new();
+    assert_eq!(outbox.lend(&mut batch, 2), 1);
+    assert_eq!(batch, ["ab", "cd"]);
+    assert!(outbox.give_back(&mut batch, 2));
+    assert_eq!(outbox.lend(&mut batch, 8), 1);
+    assert_eq!(batch, ["cd", "ef"]);
+    assert!(!outbox.give_back(&mut batch, 3));
+}
+
+#[test]
+fn lent_frames_count_as_waiting_and_keep_their_place() {
+    let mut outbox = Outbox::new(SlowMember::DropAndTell);
+    outbox.push(frame("ab"), &limits(3, 99));
+    outbox.push_pong(b"1");
+    let mut batch = Vec::new();
+    outbox.lend(&mut batch, 9);
+    assert_eq!((outbox.len(), outbox.bytes(), outbox.is_empty()), (2, 5, false));
+    // Whoever writes comes back for more, so nobody has to be woken; and the limits know of what is being written.
+    assert_eq!(outbox.push(frame("cd"), &limits(3, 99)), Push::Queued { first: false });
+    assert_eq!(outbox.push(frame("ef"), &limits(3, 99)), Push::Missed);
+    // The pong may be on the wire already: a second one does not take its place.
+    outbox.push_pong(b"2");
+    outbox.push_pong(b"3");
+    outbox.give_back(&mut batch, 1);
+    assert_eq!(drain(&mut outbox, 99), b"b\x8a\x011cd\x8a\x013\x81\x0c{\"missed\":1}");
+}
+
+#[test]
+fn a_close_that_comes_while_frames_are_lent_drops_those_that_were_not_begun() {
+    for (written, rest) in [(0, &b""[..]), (1, b"b"), (2, b""), (3, b"d"), (4, b"")] {
+        let mut outbox = Outbox::new(SlowMember::Close);
+        outbox.push(frame("ab"), &limits(3, 99));
+        outbox.push(frame("cd"), &limits(3, 99));
+        let mut batch = Vec::new();
+        outbox.lend(&mut batch, 9);
+        outbox.push(frame("ef"), &limits(3, 99));
+        assert_eq!(outbox.push(frame("gh"), &limits(3, 99)), Push::Full);
+        assert!(outbox.give_back(&mut batch, written));
+        let left = drain(&mut outbox, 99);
+        assert!(left.starts_with(rest) && left[rest.len()] == 0x88, "{written}: {left:?}");
+        assert_eq!((outbox.len(), outbox.bytes()), (0, 0));
+    }
 }

@@ -15,9 +15,9 @@ impl Choice {
     /// The stream of one round of one check.
     pub(crate) fn new(seed: u64, check: &str, round: u64) -> Choice {
         // FNV-1a, so that checks do not share a stream.
-        let name = check.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let name = check
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         let mut choice = Choice { state: seed ^ name };
         choice.state = choice.next() ^ round.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         choice

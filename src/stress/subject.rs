@@ -5,10 +5,11 @@
 //! goes straight to the queue.
 //! Not for: noticing. Rule: how often a fault occurs is counted, not drawn, so that it occurs in every round.
 
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use singletrack::{ConcurrentQueue, NotSuspended, Queue, Runtime, Source, Timer};
+use singletrack::queues::{ConcurrentQueue, NotSuspended, Queue, Runtime, Source, Timer};
 
 use super::fault::Fault;
 
@@ -42,18 +43,15 @@ pub(crate) struct Subject {
     /// Where blocks go that are to run beside those of `queue`.
     second: Queue,
     fault: Option<Fault>,
+    /// Two blocks are to meet. One pair at a time: the partners of two pairs could wait for each other crosswise.
+    meeting: AtomicBool,
 }
 
 impl Subject {
     /// Makes the queue.
     pub(crate) fn new(runtime: &Runtime, label: String, fault: Option<Fault>) -> Arc<Subject> {
         let second = runtime.queue(format!("{label}.second"));
-        Arc::new(Subject { queue: runtime.queue(label), second, fault })
-    }
-
-    /// The queue itself, for what no fault touches.
-    pub(crate) fn queue(&self) -> &Queue {
-        &self.queue
+        Arc::new(Subject { queue: runtime.queue(label), second, fault, meeting: AtomicBool::new(false) })
     }
 
     /// One source of blocks: a fault of order swaps blocks of the same submitter.
@@ -83,7 +81,8 @@ impl Submitter {
     /// As [`Queue::submit`]. The body is one that could run twice, so that a broken queue can do it.
     pub(crate) fn submit<F: Fn() + Send + 'static>(&mut self, body: F) {
         let queue = &self.subject.queue;
-        match self.now.fault {
+        let fault = self.now.fault;
+        match fault {
             Some(Fault::OrderSwapped) => {
                 if let Some(held) = self.held.take() {
                     queue.submit(body);
@@ -100,8 +99,8 @@ impl Submitter {
                         meeting.meet();
                         body();
                     });
-                } else if self.now.is_due(Fault::TwoAtOnce) {
-                    let meeting = Arc::new(Meeting::default());
+                } else if self.now.is_due(Fault::TwoAtOnce) && !self.subject.meeting.swap(true, SeqCst) {
+                    let meeting = Arc::new(Meeting::new(&self.subject));
                     self.meeting = Some(meeting.clone());
                     queue.submit(move || {
                         meeting.meet();
@@ -130,16 +129,26 @@ impl Drop for Submitter {
 }
 
 /// Two blocks begin together. It sleeps first, so that a stand-in may bring the other one, and spins for the last moment.
-#[derive(Default)]
 struct Meeting {
+    subject: Arc<Subject>,
     arrived: Mutex<u32>,
     other: Condvar,
-    awake: std::sync::atomic::AtomicU32,
+    awake: AtomicU32,
+}
+
+impl Drop for Meeting {
+    fn drop(&mut self) {
+        self.subject.meeting.store(false, SeqCst);
+    }
 }
 
 impl Meeting {
+    fn new(subject: &Arc<Subject>) -> Meeting {
+        let (arrived, other) = (Mutex::default(), Condvar::new());
+        Meeting { subject: subject.clone(), arrived, other, awake: AtomicU32::new(0) }
+    }
+
     fn meet(&self) {
-        use std::sync::atomic::Ordering::SeqCst;
         let end = Instant::now() + MEETING;
         let mut arrived = self.arrived.lock().unwrap_or_else(PoisonError::into_inner);
         *arrived += 1;

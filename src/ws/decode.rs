@@ -11,9 +11,7 @@ use std::str;
 use bytes::Bytes;
 use tungstenite::protocol::frame::FrameHeader;
 
-use super::{
-    CONTROL_BYTES, Close, CloseCode, HEAD_ROOM, Message, Opcode, apply_mask, head_len, write_head,
-};
+use super::{CONTROL_BYTES, Close, CloseCode, HEAD_ROOM, Message, Opcode, apply_mask, head_len, write_head};
 use crate::limits::Limits;
 
 /// Most bytes of a frame's header: two, eight for a long length, four of mask.
@@ -52,11 +50,7 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder at the start of a connection.
     pub fn new(role: Role) -> Decoder {
-        Decoder {
-            role,
-            closed: false,
-            partial: None,
-        }
+        Decoder { role, closed: false, partial: None }
     }
 
     /// Whether the peer's last frame was seen, or it broke the rules: what it still sends is thrown away.
@@ -76,11 +70,7 @@ impl Decoder {
     ///
     /// # Errors
     /// The close to send to a peer that broke the rules. All further bytes are thrown away.
-    pub fn decode(
-        &mut self,
-        input: &mut &mut [u8],
-        limits: &Limits,
-    ) -> Result<Option<Event>, Close> {
+    pub fn decode(&mut self, input: &mut &mut [u8], limits: &Limits) -> Result<Option<Event>, Close> {
         if self.closed {
             *input = &mut [];
             return Ok(None);
@@ -148,8 +138,7 @@ impl Head {
         }
         let mut cursor = Cursor::new(&input[..input.len().min(HEAD_BYTES)]);
         // The opcode was checked, so the reader has nothing left to complain about.
-        let parsed =
-            FrameHeader::parse(&mut cursor).map_err(|_| breach("malformed frame header"))?;
+        let parsed = FrameHeader::parse(&mut cursor).map_err(|_| breach("malformed frame header"))?;
         let Some((header, payload)) = parsed else {
             return Ok(None);
         };
@@ -158,19 +147,9 @@ impl Head {
         }
         let used = cursor.position() as usize;
         if used != header.len(payload) {
-            return Err(breach(
-                "a length must be written in as few bytes as possible",
-            ));
+            return Err(breach("a length must be written in as few bytes as possible"));
         }
-        Ok(Some((
-            Head {
-                last,
-                opcode,
-                mask: header.mask.unwrap_or_default(),
-                payload,
-            },
-            used,
-        )))
+        Ok(Some((Head { last, opcode, mask: header.mask.unwrap_or_default(), payload }, used)))
     }
 }
 
@@ -202,11 +181,7 @@ fn whole_frame(role: Role, input: &mut &mut [u8], limits: &Limits) -> Result<Opt
     write_head(&mut frame, true, head.opcode, payload.len(), None);
     let head = frame.len() as u8;
     frame.extend_from_slice(payload);
-    Ok(Some(Event::Message(Message {
-        frame: Bytes::from(frame),
-        head,
-        text,
-    })))
+    Ok(Some(Event::Message(Message { frame: Bytes::from(frame), head, text })))
 }
 
 /// Refuses a data frame that cannot begin a message.
@@ -219,10 +194,7 @@ fn check_start(head: Head, limits: &Limits) -> Result<(), Close> {
 
 fn check_size(before: usize, payload: u64, limits: &Limits) -> Result<(), Close> {
     if payload > limits.message_bytes.saturating_sub(before) as u64 {
-        return Err(Close::new(
-            CloseCode::TOO_BIG,
-            format!("a message has at most {} bytes", limits.message_bytes),
-        ));
+        return Err(Close::new(CloseCode::TOO_BIG, format!("a message has at most {} bytes", limits.message_bytes)));
     }
     Ok(())
 }
@@ -256,12 +228,7 @@ impl Partial {
         self.head_len == 0 && self.frame.is_none() && self.message.is_none()
     }
 
-    fn step(
-        &mut self,
-        role: Role,
-        input: &mut &mut [u8],
-        limits: &Limits,
-    ) -> Result<Option<Event>, Close> {
+    fn step(&mut self, role: Role, input: &mut &mut [u8], limits: &Limits) -> Result<Option<Event>, Close> {
         loop {
             if self.frame.is_none() && !self.next_head(role, input, limits)? {
                 return Ok(None);
@@ -275,12 +242,7 @@ impl Partial {
             // The rest of the payload goes on where the mask stopped.
             head.mask.rotate_left(count % 4);
             head.payload -= count as u64;
-            let Head {
-                last,
-                opcode,
-                payload: missing,
-                ..
-            } = *head;
+            let Head { last, opcode, payload: missing, .. } = *head;
             if opcode.is_control() {
                 self.control.extend_from_slice(piece);
                 if missing == 0 {
@@ -307,12 +269,7 @@ impl Partial {
     }
 
     /// Completes a header from `input` and begins its frame; false if there are too few bytes.
-    fn next_head(
-        &mut self,
-        role: Role,
-        input: &mut &mut [u8],
-        limits: &Limits,
-    ) -> Result<bool, Close> {
+    fn next_head(&mut self, role: Role, input: &mut &mut [u8], limits: &Limits) -> Result<bool, Close> {
         let before = usize::from(self.head_len);
         let count = input.len().min(HEAD_BYTES - before);
         self.head[before..before + count].copy_from_slice(&input[..count]);
@@ -331,10 +288,7 @@ impl Partial {
                 message.fragments += 1;
                 if message.fragments > limits.message_fragments {
                     let most = limits.message_fragments;
-                    return Err(Close::new(
-                        CloseCode::TOO_BIG,
-                        format!("a message has at most {most} frames"),
-                    ));
+                    return Err(Close::new(CloseCode::TOO_BIG, format!("a message has at most {most} frames")));
                 }
             }
             (Some(_), _) => return Err(breach("a new message began inside another")),
@@ -350,12 +304,7 @@ impl Partial {
 
 impl Assembly {
     fn new(text: bool) -> Assembly {
-        Assembly {
-            text,
-            fragments: 1,
-            buffer: Vec::new(),
-            checked: HEAD_ROOM,
-        }
+        Assembly { text, fragments: 1, buffer: Vec::new(), checked: HEAD_ROOM }
     }
 
     /// Payload bytes so far.
@@ -369,10 +318,7 @@ impl Assembly {
         if needed > self.buffer.capacity() {
             // Double, so that no byte is moved more than a few times, but not beyond what this frame can need.
             let most = needed.saturating_add(usize::try_from(missing).unwrap_or(usize::MAX));
-            let grown = needed
-                .max(self.buffer.capacity() * 2)
-                .min(most)
-                .max(HEAD_ROOM);
+            let grown = needed.max(self.buffer.capacity() * 2).min(most).max(HEAD_ROOM);
             self.buffer.reserve_exact(grown - self.buffer.len());
         }
         if self.buffer.is_empty() {
@@ -404,9 +350,7 @@ fn control(opcode: Opcode, payload: &[u8]) -> Result<Event, Close> {
         Opcode::Pong => Ok(Event::Pong(Bytes::copy_from_slice(payload))),
         _ => match *payload {
             [] => Ok(Event::Close(None)),
-            [_] => Err(breach(
-                "a close frame has no payload or a code of two bytes",
-            )),
+            [_] => Err(breach("a close frame has no payload or a code of two bytes")),
             [high, low, ref reason @ ..] => {
                 let code = CloseCode(u16::from_be_bytes([high, low]));
                 if !code.may_be_sent() {

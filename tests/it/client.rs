@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use singletrack::ws::{CloseCode, Decoder, Event, Message, Opcode, Role, encode_frame};
 use singletrack::Limits;
+use singletrack::ws::{CloseCode, Decoder, Event, Message, Opcode, Role, encode_frame};
 
 use crate::DEADLINE;
 
@@ -97,7 +97,9 @@ impl Client {
                 Ok(0) => return Heard::End,
                 Ok(count) => {
                     let mut input = &mut buffer[..count];
-                    while let Some(event) = self.decoder.decode(&mut input, &self.limits).expect("a server keeps the rules") {
+                    while let Some(event) =
+                        self.decoder.decode(&mut input, &self.limits).expect("a server keeps the rules")
+                    {
                         self.heard.push_back(event);
                     }
                 }
@@ -180,7 +182,8 @@ pub(crate) fn try_read_answer(stream: &mut TcpStream) -> Option<Answer> {
     }
     let head = String::from_utf8(head).expect("ASCII");
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).map_or(0, |n| n.parse().expect("length"));
+    let length =
+        head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).map_or(0, |n| n.parse().expect("length"));
     let mut body = vec![0; length];
     stream.read_exact(&mut body).expect("the body");
     Some(Answer { status, head, body: String::from_utf8(body).expect("text") })

@@ -32,7 +32,11 @@ fn one_connection_serves_many_requests_also_in_one_piece() {
         assert_eq!(read_answer(&mut stream).status, 200);
     }
     // A body is skipped, and what follows it is the next request.
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhelloGET /nope HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    stream
+        .write_all(
+            b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhelloGET /nope HTTP/1.1\r\nHost: x\r\n\r\n",
+        )
+        .unwrap();
     assert_eq!(read_answer(&mut stream).status, 200);
     assert_eq!(read_answer(&mut stream).status, 404);
 }
@@ -70,10 +74,15 @@ fn health_and_figures_are_told() {
     assert_eq!(metric(address, "websockets"), 1);
     assert_eq!(metric(address, "messages_in_total"), 1);
     assert_eq!(metric(address, "messages_out_total"), 1);
+    let mut echo = Client::open(address, "/echo");
+    echo.send_text("counted, too");
+    assert_eq!(echo.text(), "counted, too");
+    assert_eq!(metric(address, "messages_out_total"), 2);
+    echo.leave();
     assert_eq!(metric(address, "runtime_workers"), 2);
     client.leave();
     crate::until("the close is counted", || {
-        get(address, "/metrics").body.contains("singletrack_closes_total{code=\"1000\"} 1\n")
+        get(address, "/metrics").body.contains("singletrack_closes_total{code=\"1000\"} 2\n")
     });
     assert_eq!(metric(address, "websockets"), 0);
 }

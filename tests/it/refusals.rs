@@ -23,7 +23,11 @@ fn malformed_requests_and_handshakes_get_their_status() {
         ("two hosts", "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n".into(), 400),
         ("bare line feed", "GET / HTTP/1.1\nHost: x\n\n".into(), 400),
         ("wrong version", "GET / HTTP/2.0\r\nHost: x\r\n\r\n".into(), 505),
-        ("both lengths", "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n".into(), 400),
+        (
+            "both lengths",
+            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n".into(),
+            400,
+        ),
         ("large body", "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n".into(), 413),
         ("large head", format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "y".repeat(20_000)), 431),
         ("long line", format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "y".repeat(20_000)), 414),
@@ -55,7 +59,11 @@ fn malformed_frames_get_their_close_code() {
         ("long form of a short length", vec![0x81, 0xFE, 0, 1, 0, 0, 0, 0, b'x'], 1002),
         ("text that is none", fragment(true, Opcode::Text, &[0xC3, 0x28]), 1007),
         ("too big", fragment(true, Opcode::Binary, &[0; 1001]), 1009),
-        ("too big together", [fragment(false, Opcode::Text, &[b'x'; 600]), fragment(true, Opcode::Continuation, &[b'x'; 600])].concat(), 1009),
+        (
+            "too big together",
+            [fragment(false, Opcode::Text, &[b'x'; 600]), fragment(true, Opcode::Continuation, &[b'x'; 600])].concat(),
+            1009,
+        ),
         ("a close code that is none", fragment(true, Opcode::Close, &999_u16.to_be_bytes()), 1002),
         ("a close of one byte", fragment(true, Opcode::Close, &[3]), 1002),
     ] {
@@ -108,7 +116,7 @@ fn a_head_that_does_not_arrive_in_time_gets_408() {
             if patient.write_all(&[*byte]).is_err() {
                 return;
             }
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            std::thread::sleep(std::time::Duration::from_millis(10)); // the peer under test is slow: it drips a byte at a time
         }
         panic!("the server listens for ever");
     });

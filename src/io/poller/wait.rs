@@ -137,7 +137,12 @@ mod imp {
             let poller = polling::Poller::new()?;
             let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
             // Edge-triggered: each write rings once, and nobody ever has to read the counter.
-            epoll::add(poller.as_fd(), &bell, epoll::EventData::new_u64(BELL), epoll::EventFlags::IN | epoll::EventFlags::ET)?;
+            epoll::add(
+                poller.as_fd(),
+                &bell,
+                epoll::EventData::new_u64(BELL),
+                epoll::EventFlags::IN | epoll::EventFlags::ET,
+            )?;
             Ok(Waiter { poller, waiting: Waiting::default(), bell })
         }
 
@@ -156,7 +161,11 @@ mod imp {
             }
         }
 
-        pub(super) fn once(&self, timeout: Option<Duration>, deliver: &mut dyn FnMut(bool, &[Ready])) -> io::Result<()> {
+        pub(super) fn once(
+            &self,
+            timeout: Option<Duration>,
+            deliver: &mut dyn FnMut(bool, &[Ready]),
+        ) -> io::Result<()> {
             // A timeout too long for the system is as good as none.
             let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
             let mut space = [const { MaybeUninit::<epoll::Event>::uninit() }; BATCH];
@@ -216,7 +225,12 @@ mod imp {
             Ok(Waiter { poller, waiting: Waiting::default() })
         }
 
-        pub(in crate::io::poller) fn watch_for_end(&self, _: impl std::os::fd::AsFd, _: usize, _: bool) -> io::Result<()> {
+        pub(in crate::io::poller) fn watch_for_end(
+            &self,
+            _: impl std::os::fd::AsFd,
+            _: usize,
+            _: bool,
+        ) -> io::Result<()> {
             Ok(())
         }
 
@@ -226,7 +240,11 @@ mod imp {
             }
         }
 
-        pub(super) fn once(&self, timeout: Option<Duration>, deliver: &mut dyn FnMut(bool, &[Ready])) -> io::Result<()> {
+        pub(super) fn once(
+            &self,
+            timeout: Option<Duration>,
+            deliver: &mut dyn FnMut(bool, &[Ready]),
+        ) -> io::Result<()> {
             let mut events = polling::Events::new();
             match self.poller.wait(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),

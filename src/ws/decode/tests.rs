@@ -30,18 +30,10 @@ fn run(role: Role, stream: &[u8], cuts: &[usize], limits: &Limits) -> (Vec<Event
 fn check(stream: &[u8], limits: &Limits) -> (Vec<Event>, Option<u16>) {
     let (events, close) = run(Role::Server, stream, &[], limits);
     for cut in 0..=stream.len() {
-        assert_eq!(
-            run(Role::Server, stream, &[cut], limits),
-            (events.clone(), close.clone()),
-            "cut at {cut}"
-        );
+        assert_eq!(run(Role::Server, stream, &[cut], limits), (events.clone(), close.clone()), "cut at {cut}");
     }
     let every: Vec<usize> = (0..stream.len()).collect();
-    assert_eq!(
-        run(Role::Server, stream, &every, limits),
-        (events.clone(), close.clone()),
-        "byte by byte"
-    );
+    assert_eq!(run(Role::Server, stream, &every, limits), (events.clone(), close.clone()), "byte by byte");
     (events, close.map(|close| close.code.0))
 }
 
@@ -74,27 +66,16 @@ fn an_idle_decoder_is_small_and_owns_nothing() {
     assert!(size_of::<Decoder>() <= 48);
     let limits = Limits::default();
     let mut decoder = Decoder::new(Role::Server);
-    let mut bytes = [
-        frame(true, Opcode::Text, b"one"),
-        frame(false, Opcode::Binary, b"two"),
-    ]
-    .concat();
+    let mut bytes = [frame(true, Opcode::Text, b"one"), frame(false, Opcode::Binary, b"two")].concat();
     let end = bytes.len();
     let mut input = &mut bytes[..end - 1];
     assert_eq!(decoder.decode(&mut input, &limits), Ok(Some(text("one"))));
     assert!(!decoder.is_partial());
     assert_eq!(decoder.decode(&mut input, &limits), Ok(None));
     assert!(decoder.is_partial());
-    let mut rest = [
-        &bytes[end - 1..],
-        &frame(true, Opcode::Continuation, b"!")[..],
-    ]
-    .concat();
+    let mut rest = [&bytes[end - 1..], &frame(true, Opcode::Continuation, b"!")[..]].concat();
     let mut input = &mut rest[..];
-    assert_eq!(
-        decoder.decode(&mut input, &limits),
-        Ok(Some(Event::Message(Message::binary(b"two!"))))
-    );
+    assert_eq!(decoder.decode(&mut input, &limits), Ok(Some(Event::Message(Message::binary(b"two!")))));
     assert!(!decoder.is_partial());
 }
 
@@ -141,34 +122,16 @@ fn random_streams_cut_at_random_places_decode_alike() {
             };
             let is_text = random.below(2) == 0;
             let payload: Vec<u8> = if is_text {
-                "aé日🚂"
-                    .chars()
-                    .cycle()
-                    .skip(random.below(4))
-                    .take(len)
-                    .collect::<String>()
-                    .into_bytes()
+                "aé日🚂".chars().cycle().skip(random.below(4)).take(len).collect::<String>().into_bytes()
             } else {
                 (0..len).map(|_| random.below(256) as u8).collect()
             };
-            let mut opcode = if is_text {
-                Opcode::Text
-            } else {
-                Opcode::Binary
-            };
+            let mut opcode = if is_text { Opcode::Text } else { Opcode::Binary };
             let mut from = 0;
             loop {
-                let to = if random.below(2) == 0 {
-                    payload.len()
-                } else {
-                    from + random.below(payload.len() - from + 1)
-                };
-                let mask = [
-                    random.below(256) as u8,
-                    random.below(256) as u8,
-                    random.below(256) as u8,
-                    7,
-                ];
+                let to =
+                    if random.below(2) == 0 { payload.len() } else { from + random.below(payload.len() - from + 1) };
+                let mask = [random.below(256) as u8, random.below(256) as u8, random.below(256) as u8, 7];
                 let last = to == payload.len();
                 stream.extend(encode_frame(last, opcode, &payload[from..to], Some(mask)));
                 (opcode, from) = (Opcode::Continuation, to);
@@ -186,9 +149,7 @@ fn random_streams_cut_at_random_places_decode_alike() {
                 _ => Message::binary(&payload),
             }));
         }
-        let mut cuts: Vec<usize> = (0..random.below(60))
-            .map(|_| random.below(stream.len()))
-            .collect();
+        let mut cuts: Vec<usize> = (0..random.below(60)).map(|_| random.below(stream.len())).collect();
         cuts.sort_unstable();
         let (events, error) = run(Role::Server, &stream, &cuts, &Limits::default());
         assert_eq!(error, None, "seed {seed}");
@@ -208,37 +169,17 @@ fn what_a_header_shows_to_be_wrong_is_refused_before_the_payload() {
         ("close of 64-bit length", vec![0x88, 0x80 | 127], 1002),
         ("continuation of nothing", raw(0x80, 1, &[]), 1002),
         ("length 125 in two bytes", raw(0x81, 126, &[0, 125]), 1002),
-        (
-            "length 65535 in eight bytes",
-            raw(0x82, 127, &[0, 0, 0, 0, 0, 0, 0xFF, 0xFF]),
-            1002,
-        ),
-        (
-            "length with the top bit",
-            raw(0x82, 127, &[0x80, 0, 0, 0, 0, 0, 0, 0]),
-            1002,
-        ),
-        (
-            "length beyond all limits",
-            raw(0x82, 127, &[0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]),
-            1009,
-        ),
-        (
-            "two beginnings",
-            [frame(false, Opcode::Text, b"a"), raw(0x81, 1, &[])].concat(),
-            1002,
-        ),
+        ("length 65535 in eight bytes", raw(0x82, 127, &[0, 0, 0, 0, 0, 0, 0xFF, 0xFF]), 1002),
+        ("length with the top bit", raw(0x82, 127, &[0x80, 0, 0, 0, 0, 0, 0, 0]), 1002),
+        ("length beyond all limits", raw(0x82, 127, &[0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]), 1009),
+        ("two beginnings", [frame(false, Opcode::Text, b"a"), raw(0x81, 1, &[])].concat(), 1002),
     ];
     for (name, stream, code) in cases {
         let (events, close) = check(stream, &Limits::default());
         assert_eq!((events, close), (vec![], Some(*code)), "{name}");
     }
     for opcode in [3, 4, 5, 6, 7, 11, 12, 13, 14, 15] {
-        assert_eq!(
-            check(&raw(0x80 | opcode, 0, &[]), &Limits::default()).1,
-            Some(1002),
-            "opcode {opcode}"
-        );
+        assert_eq!(check(&raw(0x80 | opcode, 0, &[]), &Limits::default()).1, Some(1002), "opcode {opcode}");
     }
 }
 
@@ -246,41 +187,20 @@ fn what_a_header_shows_to_be_wrong_is_refused_before_the_payload() {
 fn lengths_just_long_enough_for_their_form_are_taken() {
     for len in [125, 126, 65_535, 65_536] {
         let payload = vec![1; len];
-        let (events, error) = run(
-            Role::Server,
-            &frame(true, Opcode::Binary, &payload),
-            &[5],
-            &Limits::default(),
-        );
-        assert_eq!(
-            (events, error),
-            (vec![Event::Message(Message::binary(&payload))], None),
-            "{len}"
-        );
+        let (events, error) = run(Role::Server, &frame(true, Opcode::Binary, &payload), &[5], &Limits::default());
+        assert_eq!((events, error), (vec![Event::Message(Message::binary(&payload))], None), "{len}");
     }
     let (events, error) = check(&frame(true, Opcode::Ping, &[1; 125]), &Limits::default());
-    assert_eq!(
-        (events, error),
-        (vec![Event::Ping(vec![1; 125].into())], None)
-    );
+    assert_eq!((events, error), (vec![Event::Ping(vec![1; 125].into())], None));
 }
 
 #[test]
 fn a_message_may_fill_its_limit_and_not_one_byte_more() {
-    let limits = Limits {
-        message_bytes: 10,
-        ..Limits::default()
-    };
+    let limits = Limits { message_bytes: 10, ..Limits::default() };
     let first = frame(false, Opcode::Binary, &[1; 4]);
     let whole = Event::Message(Message::binary(&[1; 10]));
-    assert_eq!(
-        check(&frame(true, Opcode::Binary, &[1; 10]), &limits),
-        (vec![whole.clone()], None)
-    );
-    assert_eq!(
-        check(&frame(true, Opcode::Binary, &[1; 11]), &limits),
-        (vec![], Some(1009))
-    );
+    assert_eq!(check(&frame(true, Opcode::Binary, &[1; 10]), &limits), (vec![whole.clone()], None));
+    assert_eq!(check(&frame(true, Opcode::Binary, &[1; 11]), &limits), (vec![], Some(1009)));
     let fits = [first.clone(), frame(true, Opcode::Continuation, &[1; 6])].concat();
     assert_eq!(check(&fits, &limits), (vec![whole], None));
     // Refused on the header: none of the seven bytes is there.
@@ -290,23 +210,11 @@ fn a_message_may_fill_its_limit_and_not_one_byte_more() {
 
 #[test]
 fn a_message_may_have_its_number_of_fragments_and_not_one_more() {
-    let limits = Limits {
-        message_fragments: 3,
-        ..Limits::default()
-    };
-    let begun = [
-        frame(false, Opcode::Text, b"a"),
-        frame(false, Opcode::Continuation, b""),
-    ]
-    .concat();
+    let limits = Limits { message_fragments: 3, ..Limits::default() };
+    let begun = [frame(false, Opcode::Text, b"a"), frame(false, Opcode::Continuation, b"")].concat();
     let fits = [begun.clone(), frame(true, Opcode::Continuation, b"b")].concat();
     assert_eq!(check(&fits, &limits), (vec![text("ab")], None));
-    let over = [
-        begun,
-        frame(false, Opcode::Continuation, b"b"),
-        raw(0x80, 0, &[]),
-    ]
-    .concat();
+    let over = [begun, frame(false, Opcode::Continuation, b"b"), raw(0x80, 0, &[])].concat();
     assert_eq!(check(&over, &limits), (vec![], Some(1009)));
 }
 
@@ -314,47 +222,17 @@ fn a_message_may_have_its_number_of_fragments_and_not_one_more() {
 fn bad_text_is_refused_at_its_first_bad_byte() {
     let limits = Limits::default();
     // A frame of 100 bytes of which only the first ones arrive.
-    for bad in [
-        &b"ok\xFF"[..],
-        b"\xC0\xAF",
-        b"\xED\xA0",
-        b"\xF4\x90",
-        b"\xF5",
-        b"\x80",
-        b"\xE2\x28",
-    ] {
+    for bad in [&b"ok\xFF"[..], b"\xC0\xAF", b"\xED\xA0", b"\xF4\x90", b"\xF5", b"\x80", b"\xE2\x28"] {
         let whole = [bad, &vec![b'x'; 100 - bad.len()]].concat();
         let stream = frame(true, Opcode::Text, &whole);
-        assert_eq!(
-            check(&stream[..6 + bad.len()], &limits),
-            (vec![], Some(1007)),
-            "{bad:?}"
-        );
+        assert_eq!(check(&stream[..6 + bad.len()], &limits), (vec![], Some(1007)), "{bad:?}");
         assert_eq!(check(&stream, &limits), (vec![], Some(1007)), "{bad:?}");
-        assert_eq!(
-            check(
-                &frame(false, Opcode::Text, &whole)[..6 + bad.len()],
-                &limits
-            )
-            .1,
-            Some(1007),
-            "{bad:?}"
-        );
+        assert_eq!(check(&frame(false, Opcode::Text, &whole)[..6 + bad.len()], &limits).1, Some(1007), "{bad:?}");
     }
-    let cut = [
-        frame(false, Opcode::Text, b"a\xC3"),
-        frame(true, Opcode::Continuation, b""),
-    ]
-    .concat();
+    let cut = [frame(false, Opcode::Text, b"a\xC3"), frame(true, Opcode::Continuation, b"")].concat();
     assert_eq!(check(&cut, &limits), (vec![], Some(1007)));
-    assert_eq!(
-        check(&frame(true, Opcode::Text, b"a\xC3"), &limits),
-        (vec![], Some(1007))
-    );
-    assert_eq!(
-        check(&frame(true, Opcode::Binary, b"\xFF"), &limits).1,
-        None
-    );
+    assert_eq!(check(&frame(true, Opcode::Text, b"a\xC3"), &limits), (vec![], Some(1007)));
+    assert_eq!(check(&frame(true, Opcode::Binary, b"\xFF"), &limits).1, None);
 }
 
 #[test]
@@ -368,24 +246,13 @@ fn close_frames_have_a_valid_code_and_reason_or_none() {
     }
     assert_eq!(close(b"\x03\xe8\xFF"), (vec![], Some(1007)));
     let longest = Close::new(CloseCode(4999), "x".repeat(123));
-    assert_eq!(
-        close(&longest.payload()),
-        (vec![Event::Close(Some(longest))], None)
-    );
+    assert_eq!(close(&longest.payload()), (vec![Event::Close(Some(longest))], None));
 }
 
 #[test]
 fn nothing_is_decoded_behind_a_close_or_an_error() {
-    let stream = [
-        frame(true, Opcode::Close, b""),
-        frame(true, Opcode::Text, b"late"),
-        vec![0xFF; 9],
-    ]
-    .concat();
-    assert_eq!(
-        check(&stream, &Limits::default()),
-        (vec![Event::Close(None)], None)
-    );
+    let stream = [frame(true, Opcode::Close, b""), frame(true, Opcode::Text, b"late"), vec![0xFF; 9]].concat();
+    assert_eq!(check(&stream, &Limits::default()), (vec![Event::Close(None)], None));
     let mut decoder = Decoder::new(Role::Server);
     let mut bytes = [vec![0xFF; 3], frame(true, Opcode::Text, b"late")].concat();
     let mut input = &mut bytes[..];
@@ -400,21 +267,10 @@ fn a_client_takes_unmasked_frames_only() {
     let limits = Limits::default();
     let stream = encode(Opcode::Text, b"hello");
     for cut in 0..stream.len() {
-        assert_eq!(
-            run(Role::Client, &stream, &[cut], &limits),
-            (vec![text("hello")], None)
-        );
+        assert_eq!(run(Role::Client, &stream, &[cut], &limits), (vec![text("hello")], None));
     }
-    let (events, close) = run(
-        Role::Client,
-        &frame(true, Opcode::Text, b"hello"),
-        &[],
-        &limits,
-    );
-    assert_eq!(
-        (events, close.map(|c| c.code)),
-        (vec![], Some(CloseCode::PROTOCOL))
-    );
+    let (events, close) = run(Role::Client, &frame(true, Opcode::Text, b"hello"), &[], &limits);
+    assert_eq!((events, close.map(|c| c.code)), (vec![], Some(CloseCode::PROTOCOL)));
 }
 
 #[test]
@@ -424,24 +280,13 @@ fn a_peer_claims_memory_by_what_it_sent_not_by_what_it_announced() {
     let mut bytes = frame(true, Opcode::Binary, &vec![0; limits.message_bytes]);
     let mut input = &mut bytes[..1000];
     assert_eq!(decoder.decode(&mut input, &limits), Ok(None));
-    let owned = decoder
-        .partial
-        .as_ref()
-        .unwrap()
-        .message
-        .as_ref()
-        .unwrap()
-        .buffer
-        .capacity();
+    let owned = decoder.partial.as_ref().unwrap().message.as_ref().unwrap().buffer.capacity();
     assert!(owned <= 2000, "{owned}");
 }
 
 #[test]
 fn a_large_message_in_small_pieces_is_moved_a_few_times_only() {
-    let limits = Limits {
-        message_bytes: 1 << 20,
-        ..Limits::default()
-    };
+    let limits = Limits { message_bytes: 1 << 20, ..Limits::default() };
     let payload = vec![b'x'; limits.message_bytes];
     let mut bytes = frame(true, Opcode::Text, &payload);
     let mut decoder = Decoder::new(Role::Server);
