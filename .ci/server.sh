@@ -110,7 +110,7 @@ idle_server_sleeps() {
 
 # 10,000 connections in 1,000 rooms, every message verified in order, while one member per room reads nothing.
 crowd() {
-    start_server --outbox-bytes 65536 --send-buffer 16384
+    start_server --outbox-bytes 16384 --send-buffer 16384
     timeout 300 "$target/release/examples/crowd" "127.0.0.1:$port" 1000 10 "$1" "$server" || fail "the crowd was not served as promised"
     stop_server
 }

@@ -11,8 +11,7 @@ const TRANSFERS: usize = 1_000_000;
 const START: i64 = 1_000;
 
 fn main() {
-    let accounts: Vec<_> =
-        (0..ACCOUNTS).map(|i| Isolated::new(&Queue::new(format!("account.{i}")), START)).collect();
+    let accounts: Vec<_> = (0..ACCOUNTS).map(|i| Isolated::new(&Queue::new(format!("account.{i}")), START)).collect();
     let all_done = Group::new();
     let begin = Instant::now();
     let mut random = 0x2545_F491_4F6C_DD1D_u64;

@@ -1,6 +1,6 @@
 //! Ten thousand connections against a real server: every message verified in order, while one member per room reads nothing.
 //!
-//! Start `singletrack serve --listen 127.0.0.1:8080 --outbox-bytes 65536` in one shell and in another
+//! Start `singletrack serve --listen 127.0.0.1:8080 --outbox-bytes 16384 --send-buffer 16384` in one shell and in another
 //! `cargo run --release --example crowd -- 127.0.0.1:8080 1000 10 [MESSAGES] [PID OF THE SERVER]`.
 //! In each room the first member sends, each message after its own copy of the one before came back; the last member never reads
 //! while this lasts. The peers here are queues too: a socket, its decoder and what it expects next live on one queue each.
@@ -23,7 +23,7 @@ use singletrack::{Group, Limits, Queue, Runtime, Source};
 /// Bytes of one message.
 const PAYLOAD: usize = 512;
 /// Bytes that may wait in the server for one member, as it was told.
-const OUTBOX: usize = 64 * 1024;
+const OUTBOX: usize = 16 * 1024;
 /// What a silent member's system may hold for it: little, so that what it does not read waits in the server.
 const SILENT_BUFFER: usize = 4096;
 /// Without any progress for this long, something hangs.
@@ -100,7 +100,9 @@ fn run() -> Result<(), Box<dyn Error>> {
         if now != seen {
             (seen, last) = (now, Instant::now());
         } else if last.elapsed() > PATIENCE {
-            return Err(format!("no message for {PATIENCE:?} after {now} deliveries: the server or a room hangs").into());
+            return Err(
+                format!("no message for {PATIENCE:?} after {now} deliveries: the server or a room hangs").into()
+            );
         }
     }
     if let Some(fault) = all.fault.get() {
@@ -201,7 +203,13 @@ impl Peer {
         Ok(source)
     }
 
-    fn turn(&mut self, bits: u64, stream: &Registered<TcpStream>, all: &Run, limits: &Limits) -> Result<(), Box<dyn Error>> {
+    fn turn(
+        &mut self,
+        bits: u64,
+        stream: &Registered<TcpStream>,
+        all: &Run,
+        limits: &Limits,
+    ) -> Result<(), Box<dyn Error>> {
         if bits & START != 0 {
             self.send();
         }
@@ -262,6 +270,8 @@ impl Peer {
 
 /// Reads what waited for a silent member: all of it in order, or the beginning and a close. `true`: it was closed.
 fn check_silent(room: usize, mut stream: TcpStream, messages: usize, limits: &Limits) -> Result<bool, Box<dyn Error>> {
+    // From here on it reads, and fast.
+    rustix::net::sockopt::set_socket_recv_buffer_size(stream.as_fd(), 1 << 20)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut decoder = Decoder::new(Role::Client);
     let mut buffer = vec![0; socket::READ_BUFFER];
@@ -310,10 +320,7 @@ impl Memory {
     }
 
     fn max(&self, other: &Self) -> Self {
-        Self {
-            resident_kib: self.resident_kib.max(other.resident_kib),
-            threads: self.threads.max(other.threads),
-        }
+        Self { resident_kib: self.resident_kib.max(other.resident_kib), threads: self.threads.max(other.threads) }
     }
 
     /// What silent members may cost, and how many threads: the server's promises.
@@ -321,7 +328,9 @@ impl Memory {
         let more = self.resident_kib.saturating_sub(idle.resident_kib);
         let bound = (rooms * 2 * OUTBOX / 1024) as u64;
         if more > bound {
-            return Err(format!("{more} KiB for {rooms} silent members, more than twice their outboxes: {bound} KiB").into());
+            return Err(
+                format!("{more} KiB for {rooms} silent members, more than twice their outboxes: {bound} KiB").into()
+            );
         }
         // The workers, one stand-in for each, the monitor and the main thread.
         let most = 2 * workers as u64 + 2;
@@ -335,7 +344,10 @@ impl Memory {
         if self.threads > 0 {
             let more = self.resident_kib.saturating_sub(before.resident_kib);
             let each = more * 1024 / connections as u64;
-            println!("server, {when}: {} KiB resident, {each} bytes a connection, {} threads", self.resident_kib, self.threads);
+            println!(
+                "server, {when}: {} KiB resident, {each} bytes a connection, {} threads",
+                self.resident_kib, self.threads
+            );
         }
     }
 }

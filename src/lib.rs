@@ -41,3 +41,7 @@ pub use limits::Limits;
 
 pub mod error;
 pub use error::Error;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -35,6 +35,9 @@ pub struct Limits {
     pub outbox_bytes: usize,
     /// Frames waiting to be written to one connection. Beyond it: the policy for slow members. Default 4,096.
     pub outbox_frames: usize,
+    /// Bytes that the system may hold for one connection on their way out, besides the outbox; it rounds as it likes. A fixed size
+    /// bounds what peers that read nothing cost, and the throughput of one connection to this much per round trip. Default 256 KiB.
+    pub send_buffer: usize,
     /// Bytes of a room's name after percent-decoding. Beyond it: 400. Default 64.
     pub room_name_bytes: usize,
     /// Members of one room. Beyond it: 503. Default 100,000.
@@ -68,6 +71,7 @@ impl Default for Limits {
             turn_frames: 64,
             outbox_bytes: 1024 * 1024,
             outbox_frames: 4096,
+            send_buffer: 256 * 1024,
             room_name_bytes: 64,
             room_members: 100_000,
             connections: None,
@@ -102,6 +106,7 @@ impl Limits {
             ("turn_frames", self.turn_frames),
             ("outbox_bytes", self.outbox_bytes),
             ("outbox_frames", self.outbox_frames),
+            ("send_buffer", self.send_buffer),
             ("room_name_bytes", self.room_name_bytes),
             ("room_members", self.room_members),
             ("connections", self.connections.unwrap_or(1)),
@@ -152,6 +157,7 @@ mod tests {
         check("turn_frames", |l| l.turn_frames = 0);
         check("outbox_bytes", |l| l.outbox_bytes = 0);
         check("outbox_frames", |l| l.outbox_frames = 0);
+        check("send_buffer", |l| l.send_buffer = 0);
         check("room_name_bytes", |l| l.room_name_bytes = 0);
         check("room_members", |l| l.room_members = 0);
         check("connections", |l| l.connections = Some(0));
@@ -173,6 +179,7 @@ mod tests {
             turn_frames: 1,
             outbox_bytes: 1,
             outbox_frames: 1,
+            send_buffer: 1,
             room_members: 1,
             connections: Some(1),
             ping_jitter: Duration::ZERO,

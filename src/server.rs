@@ -128,7 +128,8 @@ impl ServerBuilder {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let workers = self.workers.unwrap_or_else(cores).max(1);
         let capacity = capacity(&self.limits, workers)?;
-        let listener = socket::listen(address).map_err(|source| Error::listen(address, source))?;
+        let listener =
+            socket::listen(address, self.limits.send_buffer).map_err(|source| Error::listen(address, source))?;
         let address = listener.local_addr().map_err(|source| Error::listen(address, source))?;
         let io = Io::new(workers).map_err(|source| Error::system("making the pollers", source))?;
         let runtime = Runtime::builder().workers(workers).name("server").parkers(io.parkers()).build();

@@ -59,6 +59,7 @@ const UNSAFE: &[&str] = &[
     "queues/src/apply.rs",
     "queues/src/block.rs",
     "queues/src/concurrent.rs",
+    "queues/src/concurrent/core.rs",
     "queues/src/concurrent/grant.rs",
     "queues/src/handoff.rs",
     "queues/src/isolated.rs",

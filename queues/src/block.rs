@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     Sync,
     /// May be pushed again while it runs (a queue, a source): detached first, then run.
     Lane,
+    /// A thread that holds the queue itself: never run by anybody.
+    Holder,
     /// The last node that a queue will ever see: the queue is freed.
     Last,
 }

@@ -4,6 +4,7 @@
 //! barrier that finds somebody in goes to the mailbox, and so does everything behind it; the drain lets listed blocks in
 //! one by one, and leaves when it meets a barrier that has to wait.
 
+mod core;
 pub(crate) mod gate;
 mod grant;
 
@@ -13,25 +14,23 @@ use std::panic::{Location, resume_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use crate::block::{self, Kind, Node, Runnable, VTable};
-use crate::catch::{self, Payload};
+use crate::block::{self, Node, Runnable};
+use crate::catch;
 use crate::handoff::Ended;
 use crate::mailbox::Mailbox;
-use crate::pool::{Go, Mark, Place, Pool};
+use crate::pool::{Place, Pool};
 use crate::queue::{self, DeadlockError, Frame};
-use crate::runtime::{Owner, Runtime};
+use crate::runtime::Runtime;
 use crate::task::{Promise, Task};
 
+use self::core::{Body, EndRead, EndReadRef, EndWrite};
 use gate::Gate;
 use grant::Grant;
 
-/// Blocks that a drain lets in before others get their turn.
-const BUDGET: u32 = 256;
-
 /// A named queue whose blocks run together on all workers, except barriers, which run alone.
 ///
-/// Blocks begin in the order of submission. A barrier begins when everything before it has ended, and nothing behind it
-/// begins before it has ended. This is a handle; dropping the last one still runs what was submitted.
+/// A barrier begins when everything before it has ended, and nothing behind it begins before it has ended. Blocks between two
+/// barriers have no order among themselves. This is a handle; dropping the last one still runs what was submitted.
 ///
 /// A [`sync`](Self::sync) inside a `sync` of the same queue is allowed. A barrier inside either is reported, not a hang.
 ///
@@ -47,16 +46,6 @@ const BUDGET: u32 = 256;
 #[derive(Clone)]
 pub struct ConcurrentQueue {
     body: Arc<Body>,
-}
-
-#[repr(C)]
-struct Body {
-    /// What the pool holds while the mailbox has something, and the stub of the mailbox while it drains.
-    node: Node,
-    mail: Mailbox,
-    gate: Gate,
-    owner: Arc<Owner>,
-    label: Cow<'static, str>,
 }
 
 impl ConcurrentQueue {
@@ -217,7 +206,7 @@ impl ConcurrentQueue {
     unsafe fn list(&self, node: NonNull<Node>) {
         self.body.gate.list();
         // SAFETY: the caller's promise.
-        if unsafe { self.body.mail.push(node) } {
+        if unsafe { self.body.mail.push(node, || ()) } {
             // The drain's own count, taken back when the mailbox turned idle.
             let drain = Arc::into_raw(self.body.clone());
             // SAFETY: an `Arc` is never null.
@@ -237,192 +226,6 @@ impl ConcurrentQueue {
             self.label(),
             grant.node().site
         );
-    }
-}
-
-impl Body {
-    const VTABLE: VTable = VTable {
-        kind: Kind::Lane,
-        run: Self::run,
-        finish: Self::unused,
-        discard: Self::discard,
-        label: Self::label_of,
-    };
-
-    fn id(&self) -> *const () {
-        std::ptr::from_ref(self).cast()
-    }
-
-    fn report(&self, site: &'static Location<'static>, payload: Payload) {
-        self.owner.pool().count_panic();
-        catch::report(&self.label, site, payload);
-    }
-
-    /// Sends the drain back. Its count was kept.
-    fn reschedule(&self, place: Place) {
-        self.owner.pool().submit(Runnable(NonNull::from(self).cast()), place);
-    }
-
-    unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
-        // SAFETY: the pool had it, and with it the drain right and a count of the body.
-        unsafe { Self::drain(node.cast()) };
-        None
-    }
-
-    /// Lets listed blocks in, until there are none, or one that has to wait.
-    ///
-    /// # Safety
-    /// The caller has the drain right and its count of the body.
-    unsafe fn drain(this: NonNull<Self>) {
-        // SAFETY: the count keeps it until `idle`, or until somebody else has the drain right.
-        let body = unsafe { this.as_ref() };
-        let pool = body.owner.pool();
-        let mark = Mark::here();
-        let outer = mark.lane(this.as_ptr().cast());
-        let turn = pool.turn();
-        let mut left = BUDGET;
-        // SAFETY: the drain right is ours until the mailbox closes, the gate notes that the drain waits, or it is sent
-        // back; the body is not touched afterwards.
-        unsafe {
-            let mut node = body.mail.front();
-            loop {
-                let go = turn.go(pool);
-                if go == Go::Yield || left == 0 {
-                    body.mail.set_front(node);
-                    mark.lane(outer);
-                    return body.reschedule(Place::Back);
-                }
-                left -= 1;
-                let vtable = node.as_ref().vtable;
-                // Left in front, should the gate send the drain away: then everything is in place for the next.
-                body.mail.set_front(node);
-                mark.lane(outer);
-                let alone = vtable.kind == Kind::Barrier;
-                if go != Go::Halt && !(if alone { body.gate.admit_barrier() } else { body.gate.admit_reader() }) {
-                    return;
-                }
-                mark.lane(this.as_ptr().cast());
-                let front = body.mail.detach(node, NonNull::from(body).cast());
-                if go == Go::Halt {
-                    pool.count_dropped(body.drop_listed(node));
-                } else if alone {
-                    body.run_barrier(node, mark);
-                    body.gate.unlist();
-                    (vtable.finish)(node);
-                } else if vtable.kind == Kind::Sync {
-                    // Its thread runs it.
-                    (vtable.finish)(node);
-                } else {
-                    pool.spawn(node);
-                }
-                node = front;
-                if front == NonNull::from(body).cast() {
-                    mark.lane(outer);
-                    match body.mail.unlink(front) {
-                        Some(next) => node = next,
-                        None => return drop(Arc::from_raw(this.as_ptr())),
-                    }
-                    mark.lane(this.as_ptr().cast());
-                }
-            }
-        }
-    }
-
-    /// # Safety
-    /// `node` is a barrier that was let in and detached.
-    unsafe fn run_barrier(&self, node: NonNull<Node>, mark: Mark<'_>) {
-        let frame = Frame::concurrent(self.id(), true);
-        let _inside = frame.enter();
-        // SAFETY: the caller's promise.
-        unsafe {
-            let site = node.as_ref().site;
-            mark.block(site);
-            if let Some(payload) = (node.as_ref().vtable.run)(node) {
-                self.report(site, payload);
-            }
-        }
-    }
-
-    unsafe fn discard(node: NonNull<Node>) -> u64 {
-        let this = node.cast::<Self>();
-        // SAFETY: as in `drain`; the mailbox is emptied unrun.
-        unsafe {
-            let body = this.as_ref();
-            let mut count = 0;
-            let mut node = body.mail.front();
-            loop {
-                let front = body.mail.detach(node, this.cast());
-                count += body.drop_listed(node);
-                node = front;
-                if front == this.cast() {
-                    match body.mail.unlink(front) {
-                        Some(next) => node = next,
-                        None => break,
-                    }
-                }
-            }
-            drop(Arc::from_raw(this.as_ptr()));
-            count
-        }
-    }
-
-    /// # Safety
-    /// `node` was listed, and is detached.
-    unsafe fn drop_listed(&self, node: NonNull<Node>) -> u64 {
-        // SAFETY: the caller's promise.
-        let vtable = unsafe { node.as_ref() }.vtable;
-        if vtable.kind == Kind::Once {
-            // It leaves as a reader when it is dropped, see `EndRead`.
-            self.gate.count_as_reader();
-        } else {
-            self.gate.unlist();
-        }
-        // SAFETY: the caller's promise; it never ran.
-        unsafe { (vtable.discard)(node) }
-    }
-
-    unsafe fn label_of(node: NonNull<Node>) -> *const str {
-        // SAFETY: the caller keeps the body alive.
-        &*unsafe { node.cast::<Self>().as_ref() }.label
-    }
-
-    unsafe fn unused(_: NonNull<Node>) {}
-}
-
-impl Drop for Body {
-    fn drop(&mut self) {
-        // A shutdown that looks at what threads are in may have read the label through this body a moment ago.
-        self.owner.pool().before_free();
-    }
-}
-
-/// A reader that holds a count of the body leaves on drop.
-struct EndRead(Arc<Body>);
-
-impl Drop for EndRead {
-    fn drop(&mut self) {
-        drop(EndReadRef(&self.0));
-    }
-}
-
-struct EndReadRef<'a>(&'a Body);
-
-impl Drop for EndReadRef<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.0.gate.read_ends() {
-            self.0.reschedule(Place::Next);
-        }
-    }
-}
-
-struct EndWrite<'a>(&'a Body);
-
-impl Drop for EndWrite<'_> {
-    fn drop(&mut self) {
-        if self.0.gate.write_ends() {
-            self.0.reschedule(Place::Next);
-        }
     }
 }
 

@@ -183,3 +183,23 @@ impl fmt::Display for UnbalancedLeave {
 }
 
 impl std::error::Error for UnbalancedLeave {}
+
+#[cfg(all(test, not(queues_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_is_let_go_even_if_somebody_enters_right_after() {
+        let group = Group::new();
+        group.enter();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| group.wait_timeout(Duration::from_secs(60)));
+            while lock(&group.shared.inner).waiting == 0 {
+                std::thread::yield_now();
+            }
+            group.leave().expect("entered above");
+            group.enter();
+            assert!(waiter.join().expect("no panic"), "it was empty for a moment");
+        });
+    }
+}

@@ -23,11 +23,14 @@
 //! assert_eq!(accounts.sync(|all| all.clone()), [0, 100]);
 //! ```
 //!
-//! The modules stand in reading order; each imports only from those below it.
+//! The modules stand in reading order; each imports only from those below it. Those that need `unsafe` say so here.
+#![deny(unsafe_code)]
 
+#[allow(unsafe_code)]
 mod source;
 pub use source::Source;
 
+#[allow(unsafe_code)]
 mod apply;
 pub use apply::{apply, apply_chunks};
 
@@ -36,9 +39,11 @@ mod parallel;
 #[cfg(feature = "rayon")]
 pub use parallel::parallel;
 
+#[allow(unsafe_code)]
 mod concurrent;
 pub use concurrent::{ConcurrentQueue, ConcurrentQueueBuilder};
 
+#[allow(unsafe_code)]
 mod isolated;
 pub use isolated::Isolated;
 
@@ -48,12 +53,14 @@ pub use group::{Group, UnbalancedLeave};
 mod task;
 pub use task::{PanicPayload, Task, TaskError};
 
+#[allow(unsafe_code)]
 mod queue;
 pub use queue::{DeadlockError, NotSuspended, Queue, QueueBuilder, Rejected, SyncError, Timer, TrySyncError};
 
 mod runtime;
 pub use runtime::{BuildError, Report, Runtime, RuntimeBuilder, Stats, Stuck};
 
+#[allow(unsafe_code)]
 mod pool;
 pub use pool::blocking;
 
@@ -62,14 +69,22 @@ mod timer;
 mod park;
 pub use park::Parker;
 
+#[allow(unsafe_code)]
 mod handoff;
 
+#[allow(unsafe_code)]
 mod mailbox;
 
 mod state;
 
+#[allow(unsafe_code)]
 mod block;
 
 mod catch;
 
+#[allow(unsafe_code)]
 mod sync;
+
+#[cfg(all(test, queues_loom))]
+#[allow(unsafe_code)]
+mod models;

@@ -17,7 +17,7 @@
 
 use std::ptr::{self, NonNull};
 
-use crate::block::Node;
+use crate::block::{Kind, Node};
 use crate::sync::atomic::{
     AtomicPtr,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
@@ -43,11 +43,12 @@ impl Mailbox {
     }
 
     /// Appends `node`. `true`: the mailbox was idle, the caller has the drain right now and `node` is the front.
+    /// `behind_holder` is called before a thread that holds the mailbox itself can see that somebody waits for it.
     ///
     /// # Safety
     /// `node` is in no list, its `next` is null, and it stays valid until it is unlinked.
     #[inline]
-    pub(crate) unsafe fn push(&self, node: NonNull<Node>) -> bool {
+    pub(crate) unsafe fn push(&self, node: NonNull<Node>, behind_holder: impl FnOnce()) -> bool {
         // Release: the node's content is visible to the drainer, which reads it behind the `next` stored below (or, if we
         // became the owner, behind our own program order or the pool's hand-over). Acquire: if this took the mailbox from
         // idle, everything under the last owner happened before us; partner: the Release in `try_close`.
@@ -58,6 +59,10 @@ impl Mailbox {
             true
         } else {
             // SAFETY: `prev` is not unlinked before its `next` is set: `next_of` waits for it once `tail` has moved on.
+            if unsafe { (*prev).vtable }.kind == Kind::Holder {
+                behind_holder();
+            }
+            // SAFETY: as above.
             // Release: partner is the Acquire in `next_of`.
             unsafe { (*prev).next.store(node.as_ptr(), order_unless("mailbox: push does not release", Release)) };
             false

@@ -15,7 +15,7 @@ mod find;
 pub(crate) mod held;
 pub(crate) mod monitor;
 pub(crate) mod sleep;
-mod worker;
+pub(crate) mod worker;
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -76,6 +76,8 @@ pub(crate) struct Pool {
     pub(crate) timers: Timers,
     pub(crate) held: Held,
     phase: AtomicU8,
+    /// Lanes with blocks in them that wait for a thread which runs a `sync` itself: nothing of them is in the pool.
+    outside: AtomicUsize,
     abandoned: AtomicBool,
     /// Counts the monitor's ticks while anything runs: the time budget of drains, without reading a clock.
     pulse: CachePadded<AtomicU64>,
@@ -120,6 +122,7 @@ impl Pool {
             timers: Timers::new(),
             held: Held::new(),
             phase: AtomicU8::new(OPEN),
+            outside: AtomicUsize::new(0),
             abandoned: AtomicBool::new(false),
             pulse: CachePadded::new(AtomicU64::new(0)),
             counts: Counts::default(),
@@ -255,6 +258,18 @@ impl Pool {
         self.slots().map(|slot| slot.blocks()).sum()
     }
 
+    /// A lane has blocks and waits for a thread that holds it in a `sync`.
+    pub(crate) fn waits_outside(&self) {
+        // Relaxed: whoever waits for quiet submitted before, or does not know of this submission.
+        self.outside.fetch_add(1, Relaxed);
+    }
+
+    /// That lane was given to the pool, or is idle. Wraps around for a moment if this comes first.
+    pub(crate) fn waited_outside(&self) {
+        // Release: who sees it sees the lane in the pool; partner: the Acquire in `is_quiet`.
+        self.outside.fetch_sub(1, Release);
+    }
+
     /// From now on only running blocks may submit.
     pub(crate) fn close(&self) {
         // SeqCst with `accepts` being Relaxed: a shutdown needs no more than "soon".
@@ -273,7 +288,8 @@ impl Pool {
         let before = self.blocks();
         // Twice, with the work in between: a worker that took the last runnable after the first look is seen by the second,
         // or has counted what it ran.
-        resting()
+        self.outside.load(Acquire) == 0
+            && resting()
             && !self.has_work()
             && !self.slots().any(|slot| slot.exposed.has_next())
             && resting()

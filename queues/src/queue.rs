@@ -9,7 +9,7 @@ mod core;
 mod current;
 mod error;
 mod sync;
-mod timed;
+pub(crate) mod timed;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -146,6 +146,11 @@ impl Queue {
         }
         let key = pool.add_timer(delay, Box::new(move || queue.submit_at(f, site)));
         Timer { runtime: self.runtime(), key: Some(key) }
+    }
+
+    /// Is the calling thread in a block that has to end before this queue can run: its own, or one that shares a target?
+    pub(crate) fn waits_for_this_thread(&self) -> bool {
+        current::blocks_on(self.core()).is_some()
     }
 
     /// Pushes a lane that is turned on.

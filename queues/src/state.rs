@@ -71,8 +71,8 @@ impl State {
         };
         match self.0.fetch_update(AcqRel, Relaxed, step) {
             Err(_) => Resumed::NotSuspended,
+            Ok(_) if planted("state: the last resume schedules nothing") => Resumed::Nothing,
             Ok(before) if before == ONE + HELD => Resumed::Schedule,
-            Ok(before) if before & HELD != 0 && planted("state: every resume schedules") => Resumed::Schedule,
             Ok(_) => Resumed::Nothing,
         }
     }
@@ -83,7 +83,8 @@ impl State {
             let resumed = word < ONE && !planted("state: hold does not look again");
             if resumed { None } else { Some(word | HELD) }
         };
-        self.0.fetch_update(AcqRel, Relaxed, step).is_ok()
+        // Acquire on failure: the drain goes on because of that `resume`, as in `is_clear`.
+        self.0.fetch_update(AcqRel, order_unless("state: a failed hold does not acquire", Acquire), step).is_ok()
     }
 
     /// Forgets every suspension (the last handle is gone, or the runtime ends). `true`: the drainer had left, as for

@@ -81,13 +81,13 @@ impl<T> Task<T> {
     /// # Errors
     /// As for [`wait`](Self::wait).
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<T, TaskError>> {
-        self.take_until(Some(now().checked_add(timeout)?))
+        self.take_until(now().checked_add(timeout))
     }
 
     fn take_until(&mut self, deadline: Option<Instant>) -> Option<Result<T, TaskError>> {
         let mut state = lock(&self.shared.state);
         if matches!(*state, State::Pending(_)) {
-            if let Some(queue) = self.queue.as_ref().filter(|queue| queue.is_current()) {
+            if let Some(queue) = self.queue.as_ref().filter(|queue| queue.waits_for_this_thread()) {
                 return Some(Err(TaskError::Deadlock { label: queue.label().to_owned() }));
             }
             state = pool::blocking(|| {

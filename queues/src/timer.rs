@@ -67,6 +67,9 @@ impl Timers {
             fence(SeqCst);
         }
         let keeper = self.keeper.load(Relaxed);
+        if keeper == NOBODY && planted("timer: add tells nobody when nobody keeps") {
+            return (key, None);
+        }
         (key, Some(keeper.checked_sub(1)))
     }
 

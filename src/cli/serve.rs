@@ -43,6 +43,9 @@ pub(crate) struct Arguments {
     /// Messages that may wait for one member before it counts as slow.
     #[arg(long, value_name = "N", default_value_t = Limits::default().outbox_frames)]
     outbox_frames: usize,
+    /// Bytes that the system may hold for one member, besides those.
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().send_buffer)]
+    send_buffer: usize,
     /// Members of one room; more are answered by 503.
     #[arg(long, value_name = "N", default_value_t = Limits::default().room_members)]
     room_members: usize,
@@ -84,6 +87,7 @@ impl Arguments {
         limits.message_bytes = self.message_bytes;
         limits.outbox_bytes = self.outbox_bytes;
         limits.outbox_frames = self.outbox_frames;
+        limits.send_buffer = self.send_buffer;
         limits.room_members = self.room_members;
         limits.connections = self.connections;
         limits.head_time = self.head_time;

@@ -16,15 +16,17 @@ pub const READ_BUFFER: usize = 64 * 1024;
 /// The most pieces that one gathered write takes; the system's own limit is 1,024.
 pub const MAX_PIECES: usize = 128;
 
-/// Opens a non-blocking listening socket.
+/// Opens a non-blocking listening socket. The system holds up to about `send_buffer` bytes on their way out for each of its
+/// connections: they inherit what is set here.
 ///
 /// # Errors
 /// What the system says: the address is taken, not of this machine, or not permitted.
-pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+pub fn listen(address: SocketAddr, send_buffer: usize) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // Connections of a former process in TIME_WAIT must not keep the port from us.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    socket.set_send_buffer_size(send_buffer)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -158,7 +160,7 @@ mod tests {
 
     #[test]
     fn nobody_waiting_and_nothing_to_read_are_not_errors() {
-        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = listen("127.0.0.1:0".parse().unwrap(), 64 * 1024).unwrap();
         assert!(accept(&listener).unwrap().is_none());
         let (near, far) = pair();
         assert_eq!(read(&near, &mut [0; 8]).unwrap(), Arrived::Nothing);

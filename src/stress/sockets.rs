@@ -26,6 +26,8 @@ pub(super) const FAMILY: Family = Family {
 };
 const CONNECTIONS: usize = 48;
 const CLIENTS: usize = 4;
+/// What the system may hold of one connection.
+const SEND_BUFFER: usize = 256 * 1024;
 /// A client's read waits no longer than this: far more than an echo takes.
 const LONG: Duration = Duration::from_secs(25);
 
@@ -126,7 +128,7 @@ fn round(round: &Round, mut choice: Choice) {
 
 fn connections(round: &Round, choice: &mut Choice) -> io::Result<()> {
     round.stage(format_args!("{CONNECTIONS} connections to this machine"));
-    let listener = socket::listen((Ipv4Addr::LOCALHOST, 0).into())?;
+    let listener = socket::listen((Ipv4Addr::LOCALHOST, 0).into(), SEND_BUFFER)?;
     let (gone, all_gone) = channel();
     let mut shares: Vec<Vec<(usize, TcpStream)>> = (0..CLIENTS).map(|_| Vec::new()).collect();
     for number in 0..CONNECTIONS {

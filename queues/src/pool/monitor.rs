@@ -166,6 +166,9 @@ impl Pool {
             }
             let Some(parker) = slot.parker() else { continue };
             if running && self.needs_stand_in(parker) {
+                // A batch on its way from one deque to another is in neither for a moment: a worker that looked just then
+                // may sleep beside visible work.
+                self.notify();
                 let blocked = slot.is_blocked();
                 let computing = seen.looks >= COMPUTING && self.crew.busy() < 2 * self.workers();
                 if !((blocked || computing) && self.relieve(slot)) {

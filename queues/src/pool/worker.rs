@@ -14,7 +14,7 @@ use crate::sync::atomic::{
     AtomicPtr, AtomicU64, AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, lock, order_unless, planted};
 
 /// No thread uses the slot.
 const VACANT: usize = 0;
@@ -66,7 +66,7 @@ pub(crate) struct Stuck {
 }
 
 impl Slot {
-    pub(super) fn new(index: usize) -> Self {
+    pub(crate) fn new(index: usize) -> Self {
         let (own, exposed) = Own::new(0x9E37_79B9_u32.wrapping_mul(index as u32 + 1));
         Self {
             exposed,
@@ -110,20 +110,24 @@ impl Slot {
     }
 
     /// Takes its parker away while its thread sits in a block.
-    pub(super) fn relieve(&self) -> Option<usize> {
+    pub(crate) fn relieve(&self) -> Option<usize> {
         // AcqRel on these moves: the parker passes on like a lock.
+        let step = |word: usize| {
+            let free = word & STATE == RUNNING || planted("slot: a sleeper is relieved");
+            free.then_some(RELIEVED)
+        };
         let word =
-            self.word.fetch_update(AcqRel, Relaxed, |word| (word & STATE == RUNNING).then_some(RELIEVED)).ok()?;
+            self.word.fetch_update(order_unless("slot: relieving does not acquire", AcqRel), Relaxed, step).ok()?;
         (word / PARKER).checked_sub(1)
     }
 
     /// Its thread begins to run with `parker`.
-    pub(super) fn run_with(&self, parker: usize) {
+    pub(crate) fn run_with(&self, parker: usize) {
         self.word.store((parker + 1) * PARKER + RUNNING, Release);
     }
 
     /// Its thread goes to sleep at its parker, which it learns; `None`: it was relieved.
-    fn park(&self) -> Option<usize> {
+    pub(crate) fn park(&self) -> Option<usize> {
         let step = |word: usize| (word & STATE == RUNNING).then_some(word - RUNNING + PARKED);
         (self.word.fetch_update(AcqRel, Relaxed, step).ok()? / PARKER).checked_sub(1)
     }

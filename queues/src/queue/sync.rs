@@ -173,7 +173,7 @@ impl Queue {
 
 /// The node of a thread that holds a queue itself: never run by anybody.
 static HOLDER: VTable = VTable {
-    kind: Kind::Once,
+    kind: Kind::Holder,
     run: holder_does_not_run,
     finish: holder_does_not_finish,
     discard: holder_is_not_discarded,
@@ -205,6 +205,8 @@ impl Drop for Hold<'_> {
         unsafe {
             if let Some(next) = self.core.mail.unlink(NonNull::from(self.node)) {
                 settle(self.core, next);
+                // Counted by whoever pushed `next`.
+                self.core.pool().waited_outside();
             }
         }
     }

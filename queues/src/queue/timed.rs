@@ -15,12 +15,12 @@ use crate::sync::atomic::{
     AtomicU8,
     Ordering::{AcqRel, Acquire, Release},
 };
-use crate::sync::{Condvar, Mutex, lock, now, wait_timeout};
+use crate::sync::{Condvar, Mutex, lock, now, planted, wait_timeout};
 
 /// Who may touch the closure of a timed `sync`.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Claim {
+pub(crate) enum Claim {
     /// Nobody yet: the first to change this word.
     Open,
     /// The drainer runs it.
@@ -35,7 +35,7 @@ pub(super) enum Claim {
 
 /// A closure that its thread may take back: the node is on the heap, because it stays in the mailbox then.
 #[repr(C)]
-pub(super) struct Timed {
+pub(crate) struct Timed {
     node: Node,
     claim: AtomicU8,
     /// On the stack of the waiting thread; touched by the one who claimed it.
@@ -58,7 +58,7 @@ impl Timed {
         label: block::no_label,
     };
 
-    pub(super) fn new<'a>(site: &'static Location<'static>, body: &'a mut (dyn FnMut() + 'a)) -> Self {
+    pub(crate) fn new<'a>(site: &'static Location<'static>, body: &'a mut (dyn FnMut() + 'a)) -> Self {
         // SAFETY: only the lifetime changes. The pointer is followed between a claim and its end alone, and the waiting
         // thread, on whose stack `body` lies, does not leave `wait` in such a moment.
         let body = unsafe {
@@ -69,14 +69,15 @@ impl Timed {
     }
 
     /// The mailbox's count of it.
-    pub(super) fn into_node(timed: Arc<Self>) -> NonNull<Node> {
+    pub(crate) fn into_node(timed: Arc<Self>) -> NonNull<Node> {
         // SAFETY: an `Arc` is never null.
         unsafe { NonNull::new_unchecked(Arc::into_raw(timed).cast_mut()) }.cast()
     }
 
     fn claim(&self, claim: Claim) -> bool {
         // AcqRel: whoever claims sees the closure as its thread left it.
-        self.claim.compare_exchange(Claim::Open as u8, claim as u8, AcqRel, Acquire).is_ok()
+        let open = self.claim.compare_exchange(Claim::Open as u8, claim as u8, AcqRel, Acquire).is_ok();
+        open || planted("timed: a claim is not asked for")
     }
 
     fn end(&self, how: Claim) {
@@ -87,7 +88,7 @@ impl Timed {
     }
 
     /// Waits until it ran or was dropped; withdraws it at the deadline, if it has not begun.
-    pub(super) fn wait(&self, deadline: Option<Instant>) -> Claim {
+    pub(crate) fn wait(&self, deadline: Option<Instant>) -> Claim {
         pool::blocking(|| {
             let mut ended = lock(&self.ended);
             while !*ended {

@@ -62,3 +62,16 @@ fn it_nests_and_works_inside_blocks_of_a_busy_runtime() {
         assert_eq!(task.wait().ok(), Some(45 * 45));
     }
 }
+
+#[test]
+fn the_longest_range_ends() {
+    let runtime = runtime(2);
+    let (sum, calls) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    runtime.queue("caller").sync(|| {
+        apply_chunks(usize::MAX, |range| {
+            calls.fetch_add(1, Relaxed);
+            sum.fetch_add(range.len(), Relaxed);
+        });
+    });
+    assert_eq!(sum.load(Relaxed), usize::MAX, "in {} chunks", calls.load(Relaxed));
+}

@@ -144,3 +144,68 @@ fn shutdown_in_a_block_is_refused() {
     let error = runtime.queue("own").call(move || own.shutdown(LONG).ran).wait().expect_err("it panicked");
     panic!("{error}");
 }
+
+#[test]
+fn a_refused_block_whose_captures_panic_on_drop_harms_nobody() {
+    struct Sour;
+    impl Drop for Sour {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+    let runtime = runtime(1);
+    let queue = runtime.queue("late");
+    runtime.shutdown(LONG);
+    let sour = Sour;
+    queue.submit(move || {
+        let _kept = &sour;
+    });
+    assert_eq!(runtime.stats().rejected, 1);
+}
+
+#[test]
+fn a_runtime_may_end_with_a_queue_that_is_dropped_while_busy() {
+    // Regression: the thread that dropped the last handle went on in a pool that the workers had freed.
+    for _ in 0..200 {
+        let queue = runtime(1).queue("last");
+        for _ in 0..3 {
+            queue.submit(|| ());
+        }
+        drop(queue);
+    }
+}
+
+#[test]
+fn blocks_behind_a_sync_of_another_thread_are_waited_for() {
+    let runtime = runtime(2);
+    let (serial, together) =
+        (runtime.queue("held outside"), ConcurrentQueue::builder("read outside").runtime(&runtime).build());
+    let (inside, leave) = (Latch::default(), Latch::default());
+    let ran = Arc::new(AtomicUsize::new(0));
+    let count = || {
+        let ran = ran.clone();
+        move || {
+            ran.fetch_add(1, Relaxed);
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            serial.sync(|| {
+                together.sync(|| {
+                    inside.open();
+                    leave.wait();
+                });
+            });
+        });
+        inside.wait();
+        serial.submit(count());
+        together.barrier(count());
+        let report = scope.spawn(|| runtime.shutdown(LONG));
+        // The shutdown has begun once it refuses; only then the thread outside lets go.
+        wait_until("the shutdown to begin", || serial.try_submit(|| ()).is_err());
+        leave.open();
+        let report = report.join().expect("no panic");
+        assert!(!report.deadline_passed && report.dropped == 0, "{report}");
+    });
+    assert!(ran.load(Relaxed) >= 2, "what was submitted before the shutdown runs");
+}

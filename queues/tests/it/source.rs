@@ -93,3 +93,18 @@ fn a_source_may_signal_itself_and_lets_others_in_between() {
     wait_until("all runs", || runs.load(Relaxed) == 1_001);
     source.cancel();
 }
+
+#[test]
+fn runs_of_a_handler_count_as_blocks() {
+    // By this count the monitor tells a worker that runs many handlers from one that is stuck in a block.
+    let runtime = runtime(1);
+    let queue = runtime.queue("counted");
+    let source = Source::new(&queue, |_| ());
+    let before = runtime.stats().blocks;
+    for _ in 0..10 {
+        source.merge(1);
+        runtime.queue("other").call(|| ()).wait().expect("it runs");
+        queue.sync(|| ());
+    }
+    wait_until("ten runs and ten blocks", || runtime.stats().blocks >= before + 20);
+}

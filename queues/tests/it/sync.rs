@@ -161,3 +161,30 @@ fn a_worker_that_waits_in_sync_is_stood_in_for() {
     });
     assert_eq!(done.wait().ok(), Some(7));
 }
+
+#[test]
+fn a_closure_of_another_thread_does_not_find_itself_panicking() {
+    let runtime = runtime(2);
+    let queue = runtime.queue("unwinding");
+    let (inside, waits) = (Latch::default(), Latch::default());
+    std::thread::scope(|scope| {
+        let panics = scope.spawn(|| {
+            catch_unwind(AssertUnwindSafe(|| {
+                queue.sync(|| {
+                    inside.open();
+                    waits.wait();
+                    panic!("on purpose");
+                })
+            }))
+        });
+        inside.wait();
+        let others: Vec<_> = (0..4).map(|_| scope.spawn(|| queue.sync(std::thread::panicking))).collect();
+        // They queue up, as far as a test can see to it: one that comes late finds an idle queue, and the same answer.
+        queue.submit(|| ());
+        waits.open();
+        assert!(panics.join().expect("it was caught").is_err());
+        for other in others {
+            assert!(!other.join().expect("no panic"), "it ran while another thread's panic unwound");
+        }
+    });
+}

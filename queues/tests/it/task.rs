@@ -1,7 +1,7 @@
 //! The result of a block: waited for, awaited, or lost with a reason.
 
 use crate::{Latch, runtime};
-use singletrack_queues::TaskError;
+use singletrack_queues::{Queue, TaskError};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -72,4 +72,31 @@ fn a_task_can_be_awaited_and_wakes_its_waker() {
         }
     };
     assert_eq!(value.ok(), Some(9));
+}
+
+#[test]
+fn waiting_for_a_queue_that_shares_a_target_is_an_error_not_a_hang() {
+    let runtime = runtime(2);
+    let target = runtime.queue("target");
+    let [mine, theirs] = ["mine", "theirs"].map(|label| Queue::builder(label).target(&target).build());
+    let outcome = mine.call(move || theirs.call(|| 1).wait().map_err(|error| error.to_string())).wait();
+    let text = outcome.expect("no panic").expect_err("it would wait for ever");
+    assert!(text.contains("deadlock") && text.contains("theirs"), "{text}");
+}
+
+#[test]
+fn the_longest_timeout_waits() {
+    let runtime = runtime(1);
+    let latch = Latch::default();
+    let wait = latch.clone();
+    let mut task = runtime.queue("patience").call(move || {
+        wait.wait();
+        3
+    });
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| task.wait_timeout(Duration::MAX));
+        latch.open();
+        let outcome = waiter.join().expect("no panic").expect("it did not give up");
+        assert_eq!(outcome.expect("no panic"), 3);
+    });
 }

@@ -1,0 +1,57 @@
+//! Who waits for a group goes on when the last member has left, and sees what the members did.
+
+use std::sync::Arc;
+
+use loom::thread;
+
+use super::{begin, bites, check};
+use crate::group::Group;
+use crate::sync::OwnerCell;
+
+struct Cells([OwnerCell<u32>; 2]);
+
+// SAFETY: that this is sound is what the models check.
+unsafe impl Sync for Cells {}
+
+fn members_leave(members: usize) {
+    let group = Group::new();
+    let cells = Arc::new(Cells([OwnerCell::new(0), OwnerCell::new(0)]));
+    for _ in 0..members {
+        group.enter();
+    }
+    let others: Vec<_> = (0..members)
+        .map(|which| {
+            let (group, cells) = (group.clone(), cells.clone());
+            thread::spawn(move || {
+                // SAFETY: read after all have left.
+                unsafe { cells.0[which].set(1) };
+                group.leave().expect("it was entered");
+            })
+        })
+        .collect();
+    begin();
+    group.wait();
+    for cell in &cells.0[..members] {
+        // SAFETY: all have left.
+        assert_eq!(unsafe { cell.get() }, 1);
+    }
+    for other in others {
+        other.join().expect("it does not panic");
+    }
+    assert!(group.leave().is_err(), "nobody is left");
+}
+
+#[test]
+fn wait_against_leave() {
+    check(4, || members_leave(1));
+}
+
+#[test]
+fn wait_against_two_leaves() {
+    check(3, || members_leave(2));
+}
+
+#[test]
+fn wait_against_leave_bites() {
+    bites("group: the last one rings no bell", 4, || members_leave(1));
+}

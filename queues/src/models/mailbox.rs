@@ -1,0 +1,192 @@
+//! Whatever is pushed is met once, in order, by one drainer at a time, and the drain right is never lost.
+//!
+//! For the pool: who gets the drain right drains at once, on its own thread.
+
+use std::panic::Location;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use loom::thread;
+
+use super::{begin, bites, check};
+use crate::block::{self, Kind, Node, VTable};
+use crate::catch::Payload;
+use crate::mailbox::Mailbox;
+use crate::sync::OwnerCell;
+
+/// A node whose content loom watches.
+#[repr(C)]
+pub(super) struct Item {
+    node: Node,
+    content: OwnerCell<u8>,
+}
+
+static VTABLE: VTable =
+    VTable { kind: Kind::Once, run: unused_run, finish: unused, discard: unused_discard, label: block::no_label };
+
+unsafe fn unused_run(_: NonNull<Node>) -> Option<Payload> {
+    unreachable!("the model runs it")
+}
+
+unsafe fn unused(_: NonNull<Node>) {}
+
+unsafe fn unused_discard(_: NonNull<Node>) -> u64 {
+    unreachable!("the model runs it")
+}
+
+// SAFETY: that this is sound is what the models check.
+unsafe impl Send for Item {}
+// SAFETY: as above.
+unsafe impl Sync for Item {}
+
+impl Item {
+    pub(super) fn new() -> Self {
+        Self { node: Node::new(&VTABLE, Location::caller()), content: OwnerCell::new(0) }
+    }
+
+    pub(super) fn node(&self) -> NonNull<Node> {
+        NonNull::from(self).cast()
+    }
+}
+
+/// A mailbox, what may be pushed into it, and what its owner saw: touched under the drain right alone.
+struct Place {
+    mail: Mailbox,
+    items: [Item; 4],
+    seen: OwnerCell<([u8; 4], usize)>,
+}
+
+// SAFETY: that this is sound is what the models check.
+unsafe impl Sync for Place {}
+
+impl Place {
+    fn new() -> Arc<Self> {
+        let items = std::array::from_fn(|_| Item::new());
+        Arc::new(Self { mail: Mailbox::new(), items, seen: OwnerCell::new(([0; 4], 0)) })
+    }
+
+    /// A block runs under the drain right.
+    unsafe fn see(&self, content: u8) {
+        // SAFETY: the caller has the drain right.
+        unsafe {
+            let (mut all, count) = self.seen.get();
+            all[count] = content;
+            self.seen.set((all, count + 1));
+        }
+    }
+
+    /// Submits item `index`, and drains if that turned the mailbox on.
+    fn submit(&self, index: usize) {
+        let item = &self.items[index];
+        // SAFETY: each item is pushed once, and lives as long as the place.
+        unsafe {
+            item.content.set(index as u8 + 1);
+            if self.mail.push(item.node(), || ()) {
+                self.drain(self.mail.front());
+            }
+        }
+    }
+
+    /// The drain of `queue/core`, without turns and suspension.
+    unsafe fn drain(&self, mut node: NonNull<Node>) {
+        // SAFETY: the caller has the drain right, and `node` is the front.
+        unsafe {
+            loop {
+                self.see(node.cast::<Item>().as_ref().content.get());
+                match self.mail.unlink(node) {
+                    Some(next) => node = next,
+                    None => return,
+                }
+            }
+        }
+    }
+
+    /// `sync` on an idle queue: a node on the stack takes the drain right; see `Hold` in `queue/sync`.
+    fn sync_or_submit(&self, index: usize) {
+        let own = Item::new();
+        // SAFETY: `own` stays until it is unlinked.
+        unsafe {
+            if self.mail.try_hold(own.node()) {
+                self.see(index as u8 + 1);
+                if let Some(next) = self.mail.unlink(own.node()) {
+                    self.drain(next);
+                }
+            } else {
+                self.submit(index);
+            }
+        }
+    }
+
+    /// After all threads have ended: was each of `expected` seen once, those of one thread in order?
+    fn assert_seen(&self, threads: &[&[u8]]) {
+        // SAFETY: the threads were joined.
+        let (all, count) = unsafe { self.seen.get() };
+        assert_eq!(count, threads.iter().map(|thread| thread.len()).sum::<usize>(), "something was lost");
+        for thread in threads {
+            let mut order = all[..count].iter().filter(|seen| thread.contains(seen));
+            assert!(thread.iter().eq(order.by_ref()), "out of order: {all:?}");
+        }
+        let probe = Item::new();
+        // SAFETY: unlinked at once.
+        unsafe {
+            assert!(self.mail.try_hold(probe.node()), "the drain right was lost");
+            assert!(self.mail.unlink(probe.node()).is_none());
+        }
+    }
+}
+
+fn two_pushers() {
+    let place = Place::new();
+    let other = {
+        let place = place.clone();
+        thread::spawn(move || {
+            place.submit(0);
+            place.submit(1);
+        })
+    };
+    begin();
+    place.submit(2);
+    place.submit(3);
+    other.join().expect("it does not panic");
+    place.assert_seen(&[&[1, 2], &[3, 4]]);
+}
+
+fn a_holder_and_a_pusher() {
+    let place = Place::new();
+    let other = {
+        let place = place.clone();
+        thread::spawn(move || {
+            place.submit(0);
+            place.submit(1);
+        })
+    };
+    begin();
+    place.sync_or_submit(2);
+    place.sync_or_submit(3);
+    other.join().expect("it does not panic");
+    place.assert_seen(&[&[1, 2], &[3, 4]]);
+}
+
+#[test]
+fn push_against_drain() {
+    check(3, two_pushers);
+}
+
+#[test]
+fn push_against_drain_bites() {
+    bites("mailbox: push does not acquire", 3, two_pushers);
+    bites("mailbox: push does not release", 3, two_pushers);
+    bites("mailbox: close does not release", 3, two_pushers);
+    bites("mailbox: unlink does not wait for the link", 3, two_pushers);
+}
+
+#[test]
+fn push_against_hold() {
+    check(3, a_holder_and_a_pusher);
+}
+
+#[test]
+fn push_against_hold_bites() {
+    bites("mailbox: hold does not acquire", 3, a_holder_and_a_pusher);
+    bites("mailbox: unlink does not wait for the link", 3, a_holder_and_a_pusher);
+}

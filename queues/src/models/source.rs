@@ -1,0 +1,168 @@
+//! A source is queued again while it runs: every merged bit is handled once, the handler is never in two threads, and the
+//! node is never in a list twice. Uses [`Pending`], and [`Mailbox::detach`] as the drain of `queue/core` does.
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use loom::thread;
+
+use super::mailbox::Item;
+use super::{begin, bites, check};
+use crate::block::Node;
+use crate::mailbox::Mailbox;
+use crate::source::pending::Pending;
+use crate::sync::OwnerCell;
+
+struct Place {
+    mail: Mailbox,
+    /// The node of the queue, which stands in for a source that runs.
+    stub: Item,
+    source: Item,
+    pending: Pending,
+    /// What the handler has had; in the queue's care.
+    handled: OwnerCell<(u64, u32)>,
+}
+
+// SAFETY: that this is sound is what the models check.
+unsafe impl Sync for Place {}
+
+impl Place {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            mail: Mailbox::new(),
+            stub: Item::new(),
+            source: Item::new(),
+            pending: Pending::new(),
+            handled: OwnerCell::new((0, 0)),
+        })
+    }
+
+    /// `Source::merge`; who turns the queue on drains it.
+    fn merge(&self, bits: u64) {
+        // SAFETY: with `add` the node is in no list; with `push` the drain right is ours.
+        unsafe {
+            if self.pending.add(bits) && self.mail.push(self.source.node(), || ()) {
+                self.drain();
+            }
+        }
+    }
+
+    unsafe fn drain(&self) {
+        // SAFETY: the caller has the drain right.
+        unsafe {
+            let mut node = self.mail.front();
+            loop {
+                let front = self.mail.detach(node, self.stub.node());
+                self.handle(node);
+                if front != self.stub.node() {
+                    node = front;
+                    continue;
+                }
+                match self.mail.unlink(front) {
+                    Some(next) => node = next,
+                    None => return,
+                }
+            }
+        }
+    }
+
+    unsafe fn handle(&self, node: NonNull<Node>) {
+        assert_eq!(node, self.source.node(), "the stub never runs");
+        let Some(bits) = self.pending.take() else { return };
+        // SAFETY: in the queue's care.
+        unsafe {
+            let (all, runs) = self.handled.get();
+            assert_eq!(all & bits, 0, "handled twice");
+            self.handled.set((all | bits, runs + 1));
+        }
+    }
+}
+
+fn merges(each: &'static [&'static [u64]]) {
+    let place = Place::new();
+    let others: Vec<_> = each[1..]
+        .iter()
+        .map(|bits| {
+            let place = place.clone();
+            thread::spawn(move || bits.iter().for_each(|&bits| place.merge(bits)))
+        })
+        .collect();
+    begin();
+    each[0].iter().for_each(|&bits| place.merge(bits));
+    for other in others {
+        other.join().expect("it does not panic");
+    }
+    // SAFETY: the threads were joined.
+    let (all, runs) = unsafe { place.handled.get() };
+    assert_eq!(all, each.iter().copied().flatten().fold(0, |all, bits| all | bits), "bits were lost");
+    assert!(runs >= 1);
+    assert!(place.pending.add(1), "it ends with nothing pending");
+}
+
+#[test]
+fn merge_against_run() {
+    check(3, || merges(&[&[1, 2], &[4, 8]]));
+}
+
+#[test]
+fn merges_of_three() {
+    check(2, || merges(&[&[1], &[2], &[4]]));
+}
+
+#[test]
+fn merge_against_run_bites() {
+    bites("source: a run takes its bits in two steps", 3, || merges(&[&[1, 2], &[4, 8]]));
+    bites("mailbox: detach does not wait for the link", 3, two_sources);
+}
+
+/// Another lane is pushed while the first is being detached.
+fn two_sources() {
+    let place = Place::new();
+    let other = Arc::new(Item::new());
+    let thread = {
+        let (place, other) = (place.clone(), other.clone());
+        thread::spawn(move || {
+            // SAFETY: pushed once; drained as a lane that has nothing to say.
+            unsafe {
+                if place.mail.push(other.node(), || ()) {
+                    drain_any(&place);
+                }
+            }
+        })
+    };
+    begin();
+    // SAFETY: as above.
+    unsafe {
+        if place.pending.add(1) && place.mail.push(place.source.node(), || ()) {
+            drain_any(&place);
+        }
+    }
+    thread.join().expect("it does not panic");
+    // SAFETY: joined.
+    assert_eq!(unsafe { place.handled.get() }.1, 2, "a lane was lost");
+}
+
+unsafe fn drain_any(place: &Place) {
+    // SAFETY: the caller has the drain right.
+    unsafe {
+        let mut node = place.mail.front();
+        loop {
+            let front = place.mail.detach(node, place.stub.node());
+            let (all, runs) = place.handled.get();
+            place.handled.set((all, runs + 1));
+            if front != place.stub.node() {
+                node = front;
+                continue;
+            }
+            match place.mail.unlink(front) {
+                Some(next) => node = next,
+                None => return,
+            }
+        }
+    }
+}
+
+#[test]
+fn detach_against_push() {
+    check(3, two_sources);
+}
