@@ -1,4 +1,16 @@
 //! Wait for many blocks, on whatever queues: a count and what happens when it reaches zero.
+//!
+//! The count is one word, with a bit that says that somebody wants to know when it reaches zero. Only the last one to leave
+//! a watched group takes the lock; all others just count.
+//!
+//! | word | enter | leave | somebody watches |
+//! |---|---|---|---|
+//! | 0, watched or not | counts | refused | is told at once |
+//! | n | counts | counts | sets `WATCHED`, under the lock |
+//! | 1, watched | counts | takes the lock, then to 0, and tells | |
+//! | n > 1, watched | counts | counts | |
+//!
+//! So a watched group becomes empty under the lock only, and whoever watches under the lock misses nothing.
 
 use std::fmt;
 use std::panic::Location;
@@ -8,7 +20,16 @@ use std::time::{Duration, Instant};
 use crate::catch;
 use crate::pool;
 use crate::queue::Queue;
+use crate::sync::atomic::{
+    AtomicUsize,
+    Ordering::{AcqRel, Acquire, Relaxed},
+};
 use crate::sync::{Condvar, Mutex, lock, now, planted, wait, wait_timeout};
+
+/// Somebody waits, or left something to submit.
+const WATCHED: usize = 1;
+/// One member.
+const ONE: usize = 2;
 
 /// Counts blocks that have not ended; waits for all of them, or submits a block when the last one ended. Reusable: it may
 /// become busy again after it was empty. A handle; clones share the count.
@@ -30,14 +51,14 @@ pub struct Group {
 
 #[derive(Default)]
 struct Shared {
+    word: AtomicUsize,
     inner: Mutex<Inner>,
     empty: Condvar,
 }
 
 #[derive(Default)]
 struct Inner {
-    entered: usize,
-    /// How often the group became empty: who waits is let go even if somebody enters right after.
+    /// How often the group became empty while watched: who waits is let go even if somebody enters right after.
     emptied: u64,
     waiting: usize,
     notify: Vec<Box<dyn FnOnce() + Send>>,
@@ -52,7 +73,8 @@ impl Group {
 
     /// Counts one more; [`leave`](Self::leave) takes it back.
     pub fn enter(&self) {
-        lock(&self.shared.inner).entered += 1;
+        // Relaxed: a count; what the members do is published when they leave.
+        self.shared.word.fetch_add(ONE, Relaxed);
     }
 
     /// One has ended. The last one lets waiters go and submits what [`notify`](Self::notify) was given.
@@ -60,20 +82,47 @@ impl Group {
     /// # Errors
     /// [`UnbalancedLeave`] when nothing is left to leave; nothing happens then.
     pub fn leave(&self) -> Result<(), UnbalancedLeave> {
-        let mut inner = lock(&self.shared.inner);
-        inner.entered = inner.entered.checked_sub(1).ok_or(UnbalancedLeave)?;
-        if inner.entered == 0 {
-            inner.emptied += 1;
-            let notify = std::mem::take(&mut inner.notify);
-            if inner.waiting > 0 && !planted("group: the last one rings no bell") {
-                self.shared.empty.notify_all();
+        let mut word = self.shared.word.load(Relaxed);
+        loop {
+            if word < ONE {
+                return Err(UnbalancedLeave);
             }
-            drop(inner);
-            for submit in notify {
-                submit();
+            if word == ONE | WATCHED && !planted("group: the last one forgets to tell") && self.leave_watched() {
+                return Ok(());
             }
+            // AcqRel: what this member did is visible to whoever finds the group empty; partner: `watch`, and the last one.
+            word = match self.shared.word.compare_exchange_weak(word, word - ONE, AcqRel, Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(now) => now,
+            };
         }
-        Ok(())
+    }
+
+    /// The last one leaves a watched group, and tells. `false`: somebody entered meanwhile.
+    #[cold]
+    fn leave_watched(&self) -> bool {
+        let mut inner = lock(&self.shared.inner);
+        // AcqRel: as in `leave`; the lock passes it on to those who wait.
+        if self.shared.word.compare_exchange(ONE | WATCHED, 0, AcqRel, Relaxed).is_err() {
+            return false;
+        }
+        inner.emptied += 1;
+        let notify = std::mem::take(&mut inner.notify);
+        if inner.waiting > 0 && !planted("group: the last one rings no bell") {
+            self.shared.empty.notify_all();
+        }
+        drop(inner);
+        for submit in notify {
+            submit();
+        }
+        true
+    }
+
+    /// From now on the last one tells. `false`: the group is empty. Called under the lock.
+    fn watch(&self) -> bool {
+        let step = |word| if word >= ONE { Some(word | WATCHED) } else { None };
+        // Acquire on failure: what the members did; partner: the AcqRel in `leave`.
+        self.shared.word.fetch_update(AcqRel, Acquire, step).is_ok()
     }
 
     /// Submits `f` to `queue` as part of the group: entered now, left when `f` ended, panicked, or was dropped unrun.
@@ -98,14 +147,18 @@ impl Group {
     /// Submits `f` to `queue` when the group is empty: at once if it is now. Several may be given; each is submitted once.
     #[track_caller]
     pub fn notify<F: FnOnce() + Send + 'static>(&self, queue: &Queue, f: F) {
-        let site = Location::caller();
+        let (queue, site) = (queue.clone(), Location::caller());
+        self.when_empty(move || queue.submit_at(f, site));
+    }
+
+    /// Calls `submit` when the group is empty: now, or by the last one to leave.
+    pub(crate) fn when_empty(&self, submit: impl FnOnce() + Send + 'static) {
         let mut inner = lock(&self.shared.inner);
-        if inner.entered > 0 {
-            let queue = queue.clone();
-            inner.notify.push(Box::new(move || queue.submit_at(f, site)));
+        if self.watch() {
+            inner.notify.push(Box::new(submit));
         } else {
             drop(inner);
-            queue.submit_at(f, site);
+            submit();
         }
     }
 
@@ -121,14 +174,15 @@ impl Group {
     }
 
     fn wait_until(&self, deadline: Option<Instant>) -> bool {
-        if lock(&self.shared.inner).entered == 0 {
+        let inner = lock(&self.shared.inner);
+        if !self.watch() {
             return true;
         }
+        let before = inner.emptied;
         pool::blocking(|| {
-            let mut inner = lock(&self.shared.inner);
-            let before = inner.emptied;
+            let mut inner = inner;
             inner.waiting += 1;
-            while inner.entered > 0 && inner.emptied == before {
+            while inner.emptied == before {
                 inner = match deadline {
                     None => wait(&self.shared.empty, inner),
                     Some(deadline) => {
@@ -141,14 +195,14 @@ impl Group {
                 };
             }
             inner.waiting -= 1;
-            inner.entered == 0 || inner.emptied != before
+            inner.emptied != before
         })
     }
 }
 
 impl fmt::Debug for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Group").field("entered", &lock(&self.shared.inner).entered).finish_non_exhaustive()
+        f.debug_struct("Group").field("entered", &(self.shared.word.load(Relaxed) / ONE)).finish_non_exhaustive()
     }
 }
 

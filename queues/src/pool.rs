@@ -79,6 +79,8 @@ pub(crate) struct Pool {
     /// Lanes with blocks in them that wait for a thread which runs a `sync` itself: nothing of them is in the pool.
     outside: AtomicUsize,
     abandoned: AtomicBool,
+    /// More threads are at work than there are workers: hands shall stand back.
+    crowded: AtomicBool,
     /// Counts the monitor's ticks while anything runs: the time budget of drains, without reading a clock.
     pulse: CachePadded<AtomicU64>,
     pub(crate) counts: Counts,
@@ -124,11 +126,12 @@ impl Pool {
             phase: AtomicU8::new(OPEN),
             outside: AtomicUsize::new(0),
             abandoned: AtomicBool::new(false),
+            crowded: AtomicBool::new(false),
             pulse: CachePadded::new(AtomicU64::new(0)),
             counts: Counts::default(),
         });
         for parker in 0..pool.parkers.len() {
-            if let Err(error) = pool.crew_spawn(parker) {
+            if let Err(error) = pool.crew_spawn(Some(parker)) {
                 pool.stop();
                 return Err(error);
             }
@@ -318,6 +321,10 @@ impl Pool {
 
     fn is_abandoned(&self) -> bool {
         self.abandoned.load(Relaxed)
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.crowded.load(Relaxed)
     }
 
     /// Asked by each worker that falls asleep: the last one ends an abandoned pool.

@@ -55,3 +55,31 @@ fn wait_against_two_leaves() {
 fn wait_against_leave_bites() {
     bites("group: the last one rings no bell", 4, || members_leave(1));
 }
+
+/// A notify that is given while the last member leaves is submitted exactly once: by it, or at once.
+fn notify_races() {
+    let group = Group::new();
+    group.enter();
+    let told = Arc::new(loom::sync::atomic::AtomicUsize::new(0));
+    let other = {
+        let group = group.clone();
+        thread::spawn(move || group.leave().expect("it was entered"))
+    };
+    begin();
+    let tell = told.clone();
+    group.when_empty(move || {
+        tell.fetch_add(1, loom::sync::atomic::Ordering::Relaxed);
+    });
+    other.join().expect("it does not panic");
+    assert_eq!(told.load(loom::sync::atomic::Ordering::Relaxed), 1);
+}
+
+#[test]
+fn notify_against_leave() {
+    check(4, notify_races);
+}
+
+#[test]
+fn notify_against_leave_bites() {
+    bites("group: the last one forgets to tell", 4, notify_races);
+}

@@ -30,13 +30,13 @@ fn a_worker_is_relieved() {
     let worker = {
         let place = place.clone();
         thread::spawn(move || {
-            place.slot.run_with(5);
+            place.slot.run_with(Some(5));
             for _ in 0..2 {
                 // `Worker::sleep`
                 let Some(parker) = place.slot.park() else { return 1 };
                 assert_eq!(parker, 5);
                 place.wait_at_the_parker();
-                place.slot.run_with(parker);
+                place.slot.run_with(Some(parker));
             }
             0
         })

@@ -1,7 +1,9 @@
 //! Which threads the pool has, and who stands in for a blocked one.
 //!
-//! Threads beyond the workers exist only while blocks are stuck. A relieved thread that comes back becomes a spare; a
-//! spare that nobody needs for [`SPARE_TIME`] ends.
+//! Threads beyond the workers exist only while blocks are stuck. A stand-in takes over the parker of a stuck thread. A
+//! *hand* has no parker: it helps while runnables wait and most threads are blocked, so that many blocking blocks overlap.
+//! A relieved thread that comes back, and a hand that finds nothing to do, become spares; a spare that nobody needs for
+//! [`SPARE_TIME`] ends.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +16,9 @@ use crate::sync::{Condvar, Mutex, lock, now, wait_timeout};
 /// How long a thread waits to be needed again.
 const SPARE_TIME: Duration = Duration::from_secs(2);
 
+/// What a thread runs with: a parker, or none (a hand).
+pub(super) type Post = Option<usize>;
+
 /// See the module.
 pub(super) struct Crew {
     roll: Mutex<Roll>,
@@ -24,8 +29,8 @@ pub(super) struct Crew {
 struct Roll {
     vacant: Vec<usize>,
     spares: Vec<usize>,
-    /// The parkers that spares were called to, by slot.
-    called: Vec<Option<usize>>,
+    /// What spares were called to, by slot.
+    called: Vec<Option<Post>>,
     live: usize,
     peak: usize,
     /// Parkers that nobody holds because no thread could be made.
@@ -88,8 +93,8 @@ impl Crew {
 }
 
 impl Pool {
-    /// Starts a thread that holds `parker`.
-    pub(super) fn crew_spawn(self: &Arc<Self>, parker: usize) -> std::io::Result<()> {
+    /// Starts a thread.
+    pub(super) fn crew_spawn(self: &Arc<Self>, post: Post) -> std::io::Result<()> {
         let slot = {
             let mut roll = lock(&self.crew.roll);
             let Some(slot) = roll.vacant.pop() else {
@@ -102,7 +107,7 @@ impl Pool {
         self.publish_used(slot);
         let pool = self.clone();
         let name = format!("{}-{slot}", self.name);
-        let started = std::thread::Builder::new().name(name).spawn(move || worker::run(pool, slot, parker));
+        let started = std::thread::Builder::new().name(name).spawn(move || worker::run(pool, slot, post));
         if started.is_err() {
             self.crew_left(slot);
         }
@@ -131,18 +136,31 @@ impl Pool {
 
     /// Finds a thread for `parker`: a spare, or a new one.
     pub(super) fn attend(self: &Arc<Self>, parker: usize) {
-        {
-            let mut roll = lock(&self.crew.roll);
-            if let Some(spare) = roll.spares.pop() {
-                roll.called[spare] = Some(parker);
-                self.crew.changed.notify_all();
-                return;
-            }
-        }
-        if let Err(error) = self.crew_spawn(parker) {
+        if let Err(error) = self.call(Some(parker)) {
             log::warn!("no stand-in for a blocked thread of \"{}\": {error}", self.name);
             lock(&self.crew.roll).unattended.push(parker);
         }
+    }
+
+    /// Calls so many hands, or fewer if there is no room for more threads.
+    pub(super) fn call_hands(self: &Arc<Self>, hands: usize) {
+        for _ in 0..hands {
+            if !self.crew.has_stand_in() || self.call(None).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn call(self: &Arc<Self>, post: Post) -> std::io::Result<()> {
+        {
+            let mut roll = lock(&self.crew.roll);
+            if let Some(spare) = roll.spares.pop() {
+                roll.called[spare] = Some(post);
+                self.crew.changed.notify_all();
+                return Ok(());
+            }
+        }
+        self.crew_spawn(post)
     }
 
     /// Tries again to find threads for parkers that had none.
@@ -155,13 +173,13 @@ impl Pool {
         }
     }
 
-    /// The relieved thread in `slot` is out of its block: waits to be needed. `false`: it shall end.
+    /// The thread in `slot` has no parker and nothing to do: waits to be needed. `false`: it shall end.
     pub(super) fn crew_stand_back(&self, slot: usize) -> bool {
         let place = &self.slots[slot];
         let until = now() + SPARE_TIME;
         let mut roll = lock(&self.crew.roll);
         if let Some(parker) = roll.unattended.pop() {
-            place.run_with(parker);
+            place.run_with(Some(parker));
             return true;
         }
         place.become_spare();
@@ -171,8 +189,8 @@ impl Pool {
             self.wake_any();
         }
         loop {
-            if let Some(parker) = roll.called[slot].take() {
-                place.run_with(parker);
+            if let Some(post) = roll.called[slot].take() {
+                place.run_with(post);
                 return true;
             }
             let left = until.saturating_duration_since(now());

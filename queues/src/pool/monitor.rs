@@ -132,12 +132,12 @@ impl Pool {
     fn monitor_run(self: &Arc<Self>) {
         let _bug = AbortOnUnwind;
         let mut seen = vec![Seen::default(); self.slots.len().min(MAX_THREADS)];
-        let mut quiet = 0;
+        let (mut quiet, mut starved) = (0, false);
         while !self.is_stopped() {
             if quiet < QUIET {
                 self.monitor.rest(Some(TICK));
             } else {
-                self.monitor.sleep(|| self.look(&mut seen));
+                self.monitor.sleep(|| self.look(&mut seen, &mut starved));
                 quiet = 0;
             }
             // Only this thread counts; a halt is final.
@@ -145,19 +145,28 @@ impl Pool {
             if pulse != PULSE_HALTED {
                 let _ = self.pulse.compare_exchange(pulse, pulse + 1, Relaxed, Relaxed);
             }
-            quiet = if self.look(&mut seen) { 0 } else { quiet + 1 };
+            quiet = if self.look(&mut seen, &mut starved) { 0 } else { quiet + 1 };
         }
     }
 
     /// Looks at every thread; `true` if anything moved or runs.
-    fn look(self: &Arc<Self>, seen: &mut [Seen]) -> bool {
+    fn look(self: &Arc<Self>, seen: &mut [Seen], starved: &mut bool) -> bool {
         let mut alive = false;
+        // With more threads than workers all of them are looked at closely, not only those that seem stuck.
+        let many = self.crew.busy() > self.workers();
+        let (mut at_work, mut asleep) = (0, 0);
         for (slot, seen) in self.slots().zip(seen) {
             let beat = slot.blocks();
             let moved = beat != seen.beat;
             let running = slot.is_running();
             alive |= moved || running;
             *seen = Seen { beat, looks: if moved || !running && !slot.is_relieved() { 0 } else { seen.looks + 1 } };
+            let blocked = (seen.looks > 0 || many && running) && slot.is_blocked();
+            if blocked {
+                asleep += 1;
+            } else if running || seen.looks > 0 {
+                at_work += 1;
+            }
             if seen.looks == 0 {
                 continue;
             }
@@ -169,13 +178,19 @@ impl Pool {
                 // A batch on its way from one deque to another is in neither for a moment: a worker that looked just then
                 // may sleep beside visible work.
                 self.notify();
-                let blocked = slot.is_blocked();
                 let computing = seen.looks >= COMPUTING && self.crew.busy() < 2 * self.workers();
                 if !((blocked || computing) && self.relieve(slot)) {
                     // Nobody stands in, yet or at all: what its parker watches is not forgotten.
                     self.parkers[parker].poll();
                 }
             }
+        }
+        self.crowded.store(at_work > self.workers(), Relaxed);
+        // Twice in a row: once, it may be that a woken worker is on its way.
+        let starves = asleep > 0 && at_work < self.workers() && self.has_work();
+        if std::mem::replace(starved, starves) && starves {
+            // As many as are blocked: doubling reaches any cap within a few looks.
+            self.call_hands(asleep);
         }
         for parker in self.crew.unattended() {
             // Nobody else looks at it: the monitor must not sleep.

@@ -95,6 +95,11 @@ impl Slot {
         self.state() == RELIEVED
     }
 
+    /// Runs without a parker.
+    pub(super) fn is_hand(&self) -> bool {
+        self.word.load(Acquire) == RUNNING
+    }
+
     /// Neither runs nor searches.
     pub(super) fn is_resting(&self) -> bool {
         matches!(self.state(), VACANT | PARKED | SPARE)
@@ -121,14 +126,14 @@ impl Slot {
         (word / PARKER).checked_sub(1)
     }
 
-    /// Its thread begins to run with `parker`.
-    pub(crate) fn run_with(&self, parker: usize) {
-        self.word.store((parker + 1) * PARKER + RUNNING, Release);
+    /// Its thread begins to run with `parker`, or as a hand without one.
+    pub(crate) fn run_with(&self, parker: Option<usize>) {
+        self.word.store(parker.map_or(0, |parker| parker + 1) * PARKER + RUNNING, Release);
     }
 
     /// Its thread goes to sleep at its parker, which it learns; `None`: it was relieved.
     pub(crate) fn park(&self) -> Option<usize> {
-        let step = |word: usize| (word & STATE == RUNNING).then_some(word - RUNNING + PARKED);
+        let step = |word: usize| (word & STATE == RUNNING && word >= PARKER).then_some(word - RUNNING + PARKED);
         (self.word.fetch_update(AcqRel, Relaxed, step).ok()? / PARKER).checked_sub(1)
     }
 
@@ -271,13 +276,13 @@ pub fn blocking<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
-/// The life of one thread of the pool, which begins with `parker`.
-pub(super) fn run(pool: Arc<Pool>, slot: usize, parker: usize) {
+/// The life of one thread of the pool, which begins with `post`.
+pub(super) fn run(pool: Arc<Pool>, slot: usize, post: Option<usize>) {
     let _bug = AbortOnUnwind;
     let place = &*pool.slots[slot];
     let own = lock(&place.own).take().expect("a slot is given to one thread at a time");
     *lock(&place.kernel) = Some(ThreadState::of_this_thread());
-    place.run_with(parker);
+    place.run_with(post);
     let local = Local { pool: pool.clone(), slot, own };
     LOCAL.set(&local);
     pool.sleep.begin_search();
@@ -306,7 +311,8 @@ struct Worker<'a> {
 impl Worker<'_> {
     fn work(&mut self) {
         loop {
-            if self.place.is_relieved() && !self.stand_back() {
+            // Relieved, or a hand too many: there is no parker to sleep at, and no need to run.
+            if (self.place.is_relieved() || self.place.is_hand() && self.pool.is_crowded()) && !self.stand_back() {
                 return;
             }
             if let Some(runnable) = self.take() {
@@ -315,8 +321,10 @@ impl Worker<'_> {
                 self.pool.timers.fire_due();
             } else if self.pool.is_stopped() {
                 return self.found();
-            } else {
+            } else if !self.place.is_hand() {
                 self.sleep();
+            } else if !self.stand_back() {
+                return;
             }
         }
     }
@@ -391,7 +399,7 @@ impl Worker<'_> {
         let mut awake = || {
             pool.timers.release(parker);
             pool.sleep.wake_up(parker);
-            place.run_with(parker);
+            place.run_with(Some(parker));
             asleep = false;
         };
         // The look after `fall_asleep`, without which a wake-up could be lost; see SLEEP.md.
@@ -405,14 +413,14 @@ impl Worker<'_> {
             if asleep {
                 pool.timers.release(parker);
                 pool.sleep.wake_up(parker);
-                place.run_with(parker);
+                place.run_with(Some(parker));
             }
         }
         pool.monitor.running();
         pool.timers.fire_due();
     }
 
-    /// Comes out of a block after a stand-in took over: becomes a spare. `false`: the thread shall end.
+    /// Becomes a spare, after a stand-in took over or as a hand that is not needed. `false`: the thread shall end.
     fn stand_back(&mut self) -> bool {
         self.found();
         self.local.give_away();
