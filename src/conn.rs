@@ -250,11 +250,11 @@ impl Connection {
         self.member.close(close, frame);
     }
 
-    /// Refuses a request and ends the connection.
-    fn reject(&mut self, reject: &Reject) {
+    /// Refuses a request and ends the connection. `head_only`: whoever asked for a head gets no body.
+    fn reject(&mut self, reject: &Reject, head_only: bool) {
         self.hub.metrics.rejected_requests.add(1);
         log::debug!("{}: refused with {reject}", self.member.queue().label());
-        self.member.output().outbox.push_own(reject.encode());
+        self.member.output().outbox.push_own(reject.response().encode(head_only, false));
         self.end_phase(None);
     }
 
@@ -272,7 +272,7 @@ impl Connection {
     fn leave(&mut self) {
         match &self.phase {
             Phase::Head { idle: true, .. } => self.end_phase(None),
-            Phase::Head { .. } => self.reject(&Reject::busy("the server is stopping")),
+            Phase::Head { .. } => self.reject(&Reject::busy("the server is stopping"), false),
             Phase::Open(_) => self.close(Close::new(CloseCode::AWAY, "the server is stopping")),
             Phase::Closing { .. } => {}
         }
@@ -294,7 +294,9 @@ impl Connection {
         let deaf = !self.wants_input();
         match &mut self.phase {
             Phase::Head { since, idle: true } if now >= *since + limits.keep_alive => self.end_phase(None),
-            Phase::Head { since, idle: false } if now >= *since + limits.head_time => self.reject(&Reject::too_late()),
+            Phase::Head { since, idle: false } if now >= *since + limits.head_time => {
+                self.reject(&Reject::too_late(), false)
+            }
             Phase::Head { .. } => {}
             Phase::Open(open) => match open.pinged {
                 // Whoever is not listened to cannot answer: a stalled write will find it out.

@@ -11,6 +11,9 @@ use crate::error::Error;
 /// The most headers that a request head may be allowed to have, whatever [`Limits::head_headers`] asks for.
 pub const MAX_HEADERS: usize = 128;
 
+/// The longest time that may be asked for: beyond it a deadline would not fit into the clock.
+const LONGEST_TIME: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// Limits on everything that comes from outside. All are inclusive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -128,6 +131,12 @@ impl Limits {
                 return bad(name, format!("{value:?}"), "give more than no time");
             }
         }
+        let waits = [("ping_jitter", self.ping_jitter), ("close_time", self.close_time), ("drain", self.drain)];
+        for (name, value) in times.into_iter().chain(waits) {
+            if value > LONGEST_TIME {
+                return bad(name, format!("{value:?}"), "give at most 100 years");
+            }
+        }
         Ok(())
     }
 }
@@ -166,6 +175,14 @@ mod tests {
         check("ping_interval", |l| l.ping_interval = Duration::ZERO);
         check("pong_timeout", |l| l.pong_timeout = Duration::ZERO);
         check("write_stall", |l| l.write_stall = Duration::ZERO);
+        check("head_time", |l| l.head_time = Duration::MAX);
+        check("keep_alive", |l| l.keep_alive = LONGEST_TIME + Duration::from_nanos(1));
+        check("ping_interval", |l| l.ping_interval = Duration::MAX);
+        check("ping_jitter", |l| l.ping_jitter = Duration::MAX);
+        check("pong_timeout", |l| l.pong_timeout = Duration::MAX);
+        check("write_stall", |l| l.write_stall = Duration::MAX);
+        check("close_time", |l| l.close_time = Duration::MAX);
+        check("drain", |l| l.drain = Duration::MAX);
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "POLICY", value_enum, default_value = "close")]
     slow_members: Slow,
     /// Origins from which browsers may connect, besides pages of this server: a list with commas, or * for all.
-    #[arg(long, value_name = "ORIGINS", default_value = "")]
+    #[arg(long, value_name = "ORIGINS", default_value = "", value_parser = origins)]
     origin: String,
     /// Bytes of one message; more are answered by close 1009.
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().message_bytes)]
@@ -64,6 +64,15 @@ pub(crate) struct Arguments {
     /// Seconds for all connections to finish after SIGTERM or SIGINT.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     drain: Duration,
+}
+
+/// Checks the list: an origin without a scheme would be taken and never match.
+fn origins(text: &str) -> Result<String, String> {
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    match items.into_iter().find(|item| !(["*", "null"].contains(item) || item.contains("://"))) {
+        Some(item) => Err(format!("`{item}` is not an origin: give scheme and host, such as https://chat.example.org")),
+        None => Ok(text.to_owned()),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -105,7 +114,8 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     match serve(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            // A standard error that takes nothing is no reason for another exit status.
+            let _ = writeln!(std::io::stderr(), "error: {error}");
             ExitCode::from(match error.fault() {
                 Fault::Caller => 2,
                 _ => 1,

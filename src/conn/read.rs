@@ -170,12 +170,12 @@ impl Connection {
                 match self.serve(&request) {
                     Ok(Some(response)) => self.respond(&request, &response, turn),
                     Ok(None) => {}
-                    Err(reject) => self.reject(&reject),
+                    Err(reject) => self.reject(&reject, request.method() == Method::Head),
                 }
                 Some(used)
             }
             Err(reject) => {
-                self.reject(&reject);
+                self.reject(&reject, false);
                 Some(input.len())
             }
         }

@@ -26,7 +26,8 @@ pub fn listen(address: SocketAddr, send_buffer: usize) -> io::Result<TcpListener
     // Connections of a former process in TIME_WAIT must not keep the port from us.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    socket.set_send_buffer_size(send_buffer)?;
+    // The system counts these bytes with 31 bits: more would wrap around to less.
+    socket.set_send_buffer_size(send_buffer.min(i32::MAX as usize))?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -24,6 +24,8 @@ use crate::io::{FIRST_FREE_BIT, Interest, Registered, socket};
 const STOP: u64 = FIRST_FREE_BIT;
 /// Somebody may wait still.
 const AGAIN: u64 = FIRST_FREE_BIT << 1;
+/// A pause is over.
+const RETRY: u64 = FIRST_FREE_BIT << 2;
 /// Connections accepted before others get their turn.
 const TURN: usize = 64;
 /// Connections beyond the capacity that may be on their way to a 503.
@@ -42,14 +44,22 @@ impl Acceptor {
         let queue = hub.runtime.queue("accept");
         let (listener, attach) = hub.io.register_spread(listener, Interest::Readable)?;
         let own = Arc::new(OnceLock::new());
-        let accepting =
-            Accepting { hub: hub.clone(), listener, own: own.clone(), capacity, spare: spare(), pause: PAUSE.0 };
+        let accepting = Accepting {
+            hub: hub.clone(),
+            listener,
+            own: own.clone(),
+            capacity,
+            spare: spare(),
+            pause: PAUSE.0,
+            pausing: false,
+        };
         let mut accepting = Some(accepting);
         let source = Source::new(&queue, move |bits| {
             if bits & STOP != 0 {
                 // Closes the listening socket: whoever comes now is refused by the system.
                 accepting = None;
             } else if let Some(accepting) = &mut accepting {
+                accepting.pausing &= bits & RETRY == 0;
                 accepting.turn();
             }
         });
@@ -84,6 +94,8 @@ struct Accepting {
     /// Held so that it can be given up.
     spare: Option<File>,
     pause: Duration,
+    /// A timer that ends the pause is set. Whoever arrives meanwhile may bring a turn, but never a second timer.
+    pausing: bool,
 }
 
 impl Accepting {
@@ -133,10 +145,14 @@ impl Accepting {
 
     /// Leaves connections waiting for a while.
     fn pause(&mut self) {
+        if self.pausing {
+            return;
+        }
         log::debug!("accepting pauses for {:?}: {} connections", self.pause, self.hub.open());
         if let Some(own) = self.own.get().cloned() {
             let queue = own.queue().clone();
-            queue.submit_after(self.pause, move || own.merge(AGAIN));
+            queue.submit_after(self.pause, move || own.merge(RETRY));
+            self.pausing = true;
         }
         self.pause = (self.pause * 2).min(PAUSE.1);
     }

@@ -114,6 +114,9 @@ fn bad_arguments_exit_2_with_a_sentence_that_names_them() {
         (&["serve", "--slow-members", "maybe"], "maybe"),
         (&["serve", "--message-bytes", "0"], "message_bytes"),
         (&["serve", "--drain", "soon"], "soon"),
+        (&["serve", "--drain", "1e18"], "drain"),
+        (&["serve", "--ping-interval", "1.8e19"], "ping_interval"),
+        (&["serve", "--origin", "https://a.example, chat.example"], "`chat.example`"),
         (&["dance"], "dance"),
     ] {
         let output = run(arguments);
@@ -131,6 +134,15 @@ fn a_taken_port_exits_1_with_a_sentence() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("already in use"), "{output:?}");
     assert_eq!(get(serving.address, "/healthz").status, 200);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_status_is_the_same_when_standard_error_takes_nothing() {
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_singletrack"));
+    let status = command.args(["serve", "--listen", "here"]).stderr(full).status().unwrap();
+    assert_eq!(status.code(), Some(2));
 }
 
 #[test]

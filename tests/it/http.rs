@@ -103,6 +103,27 @@ fn a_server_that_is_full_says_503_and_lets_others_in_when_somebody_left() {
 }
 
 #[test]
+fn those_who_wait_at_a_full_server_cost_no_timers() {
+    // Three places, and the few beyond them that may wait to be told 503; all of them say nothing.
+    let server =
+        serve(|b| b.limits(limits(|l| (l.connections, l.head_time) = (Some(3), std::time::Duration::from_secs(1000)))));
+    let mut held: Vec<_> = (0..200).map(|_| connect(server.local_addr())).collect();
+    let mut holds = 0;
+    crate::until("no more are taken", || {
+        let before = std::mem::replace(&mut holds, server.connections());
+        holds >= 3 && holds == before && server.runtime().stats().timers > holds
+    });
+    for _ in 0..100 {
+        let before = server.runtime().stats().blocks;
+        held.push(connect(server.local_addr()));
+        crate::until("the arrival is noticed", || server.runtime().stats().blocks > before);
+    }
+    // One for the deadline of each connection, and one for the end of the pause.
+    let timers = server.runtime().stats().timers;
+    assert!(timers <= server.connections() + 1, "{timers} timers");
+}
+
+#[test]
 fn a_full_room_says_503() {
     let server = serve(|b| b.limits(limits(|l| l.room_members = 1)));
     let address = server.local_addr();
@@ -120,4 +141,12 @@ fn unknown_paths_and_methods_are_refused() {
     assert_eq!(get(address, "/echo").status, 426);
     let posted = raw(address, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(posted.status, 405);
+    // Whoever asks for a head gets no body, also when refused: it would be taken for the next answer.
+    for path in ["/nothing", "/echo", "/room/a%20b"] {
+        let mut stream = connect(address);
+        stream.write_all(format!("HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
+        let mut said = String::new();
+        std::io::Read::read_to_string(&mut stream, &mut said).unwrap();
+        assert!(said.starts_with("HTTP/1.1 4") && said.ends_with("\r\n\r\n"), "{path}: {said}");
+    }
 }
