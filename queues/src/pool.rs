@@ -251,7 +251,7 @@ impl Pool {
         Turn(self.pulse.load(Relaxed))
     }
 
-    /// The number of threads now, the highest so far, and how many of them wait as spares.
+    /// The number of threads now, and the highest so far.
     pub(crate) fn threads(&self) -> (usize, usize) {
         self.crew.counts()
     }
