@@ -7,6 +7,7 @@
 #![deny(unsafe_code)]
 
 pub use singletrack_queues as queues;
+pub use singletrack_queues::{Budget, Local, MainHandle, MainQueue};
 pub use singletrack_queues::{ConcurrentQueue, Group, Isolated, Queue, Runtime, Source, Task, Timer, apply, blocking};
 
 mod server;

@@ -63,6 +63,7 @@ const UNSAFE: &[&str] = &[
     "queues/src/concurrent/grant.rs",
     "queues/src/handoff.rs",
     "queues/src/isolated.rs",
+    "queues/src/main_queue/entry.rs",
     "queues/src/mailbox.rs",
     "queues/src/models/apply.rs",
     "queues/src/models/gate.rs",

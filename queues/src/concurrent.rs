@@ -21,7 +21,7 @@ use crate::mailbox::Mailbox;
 use crate::pool::{Place, Pool};
 use crate::queue::{self, DeadlockError, Frame};
 use crate::runtime::Runtime;
-use crate::task::{Promise, Task};
+use crate::task::{Origin, Promise, Task};
 
 use self::core::{Body, EndRead, EndReadRef, EndWrite};
 use gate::Gate;
@@ -168,7 +168,7 @@ impl ConcurrentQueue {
     /// Submits a block beside others whose result is wanted.
     #[track_caller]
     pub fn call<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(&self, f: F) -> Task<T> {
-        let (task, promise) = Task::new(None);
+        let (task, promise) = Task::new(Origin::Elsewhere);
         self.submit_at(move || Promise::keep(promise, f), Location::caller());
         task
     }
@@ -176,7 +176,7 @@ impl ConcurrentQueue {
     /// Submits a barrier whose result is wanted.
     #[track_caller]
     pub fn barrier_call<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(&self, f: F) -> Task<T> {
-        let (task, promise) = Task::new(None);
+        let (task, promise) = Task::new(Origin::Elsewhere);
         self.barrier_at(move || Promise::keep(promise, f), Location::caller());
         task
     }

@@ -44,6 +44,10 @@ mod concurrent;
 pub use concurrent::{ConcurrentQueue, ConcurrentQueueBuilder};
 
 #[allow(unsafe_code)]
+mod main_queue;
+pub use main_queue::{Budget, Local, MainHandle, MainQueue, MainStats};
+
+#[allow(unsafe_code)]
 mod isolated;
 pub use isolated::Isolated;
 

@@ -14,6 +14,7 @@ mod gate;
 mod group;
 mod handoff;
 mod mailbox;
+mod main_queue;
 mod monitor;
 mod sleep;
 mod slot;

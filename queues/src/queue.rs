@@ -280,7 +280,7 @@ impl QueueBuilder {
     }
 }
 
-/// A closure that was not taken because the runtime was shut down.
+/// A closure that was not taken because the runtime was shut down, or the main queue dropped.
 pub struct Rejected<F>(pub F);
 
 impl<F> fmt::Debug for Rejected<F> {
@@ -291,7 +291,7 @@ impl<F> fmt::Debug for Rejected<F> {
 
 impl<F> fmt::Display for Rejected<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the queue's runtime was shut down; the block comes back unrun")
+        f.write_str("the queue takes nothing any more (its runtime was shut down, or its main queue dropped); the block comes back")
     }
 }
 
@@ -319,6 +319,11 @@ pub struct Timer {
 }
 
 impl Timer {
+    /// Without a key: it never was added.
+    pub(crate) fn new(runtime: Runtime, key: Option<crate::timer::Key>) -> Self {
+        Self { runtime, key }
+    }
+
     /// Takes the block back, and drops it with all it captured, here and now. `false`: its time came already.
     pub fn cancel(&self) -> bool {
         let Some(fire) = self.key.and_then(|key| self.runtime.pool().timers.cancel(key)) else { return false };

@@ -8,6 +8,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use crate::catch::{self, Payload};
@@ -30,8 +31,36 @@ enum State<T> {
 #[must_use = "the result of the block comes through this; use submit if it is not wanted"]
 pub struct Task<T> {
     shared: Arc<Shared<T>>,
-    /// To find out that waiting would never end.
-    queue: Option<Queue>,
+    origin: Origin,
+}
+
+/// Where a task's block runs: to find out that waiting would never end.
+pub(crate) enum Origin {
+    /// On a serial queue.
+    Queue(Queue),
+    /// On one thread alone.
+    Thread { thread: ThreadId, label: Arc<str> },
+    /// Elsewhere: nothing is known.
+    Elsewhere,
+}
+
+impl Origin {
+    fn label(&self) -> Option<&str> {
+        match self {
+            Self::Queue(queue) => Some(queue.label()),
+            Self::Thread { label, .. } => Some(label),
+            Self::Elsewhere => None,
+        }
+    }
+
+    /// Must this thread go on, for the block to run?
+    fn waits_for_this_thread(&self) -> bool {
+        match self {
+            Self::Queue(queue) => queue.waits_for_this_thread(),
+            Self::Thread { thread, .. } => std::thread::current().id() == *thread,
+            Self::Elsewhere => false,
+        }
+    }
 }
 
 /// The block's end of a [`Task`].
@@ -49,16 +78,16 @@ impl Queue {
     /// ```
     #[track_caller]
     pub fn call<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(&self, f: F) -> Task<T> {
-        let (task, promise) = Task::new(Some(self.clone()));
+        let (task, promise) = Task::new(Origin::Queue(self.clone()));
         self.submit_at(move || Promise::keep(promise, f), Location::caller());
         task
     }
 }
 
 impl<T> Task<T> {
-    pub(crate) fn new(queue: Option<Queue>) -> (Self, Promise<T>) {
+    pub(crate) fn new(origin: Origin) -> (Self, Promise<T>) {
         let shared = Arc::new(Shared { state: Mutex::new(State::Pending(None)), done: Condvar::new() });
-        (Self { shared: shared.clone(), queue }, Promise { shared })
+        (Self { shared: shared.clone(), origin }, Promise { shared })
     }
 
     /// Did the block end?
@@ -87,8 +116,9 @@ impl<T> Task<T> {
     fn take_until(&mut self, deadline: Option<Instant>) -> Option<Result<T, TaskError>> {
         let mut state = lock(&self.shared.state);
         if matches!(*state, State::Pending(_)) {
-            if let Some(queue) = self.queue.as_ref().filter(|queue| queue.waits_for_this_thread()) {
-                return Some(Err(TaskError::Deadlock { label: queue.label().to_owned() }));
+            if self.origin.waits_for_this_thread() {
+                let label = self.origin.label().unwrap_or_default().to_owned();
+                return Some(Err(TaskError::Deadlock { label }));
             }
             state = pool::blocking(|| {
                 while matches!(*state, State::Pending(_)) {
@@ -166,7 +196,7 @@ impl<T> Drop for Promise<T> {
 
 impl<T> fmt::Debug for Task<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Task").field("queue", &self.queue).field("done", &self.is_done()).finish()
+        f.debug_struct("Task").field("queue", &self.origin.label()).field("done", &self.is_done()).finish()
     }
 }
 
@@ -180,9 +210,10 @@ pub enum TaskError {
         /// What it carried, to go on with [`std::panic::resume_unwind`].
         payload: PanicPayload,
     },
-    /// The block was dropped unrun: the runtime was shut down.
+    /// The block was dropped unrun: the runtime was shut down, or the main queue dropped.
     Dropped,
-    /// The wait would never end: this thread is in a block of the queue that the task waits for.
+    /// The wait would never end: this thread is in a block of the queue that the task waits for, or is the main thread that
+    /// would have to run it.
     Deadlock {
         /// The queue.
         label: String,
@@ -219,10 +250,13 @@ impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Panicked { message, .. } => write!(f, "the block panicked: {message}"),
-            Self::Dropped => f.write_str("the block was dropped unrun: its runtime was shut down"),
+            Self::Dropped => {
+                f.write_str("the block was dropped unrun: its runtime was shut down, or its main queue dropped")
+            }
             Self::Deadlock { label } => write!(
                 f,
-                "deadlock: a task of \"{label}\" was waited for in a block of that queue, which has to end first"
+                "deadlock: a task of \"{label}\" was waited for where that queue cannot run meanwhile: in a block of it, or on \
+                 the thread that it is bound to"
             ),
         }
     }

@@ -100,7 +100,7 @@ pub enum SyncError {
     },
     /// This thread is in a block that the queue waits for.
     Deadlock(DeadlockError),
-    /// The runtime was shut down.
+    /// The runtime was shut down, or the main queue dropped.
     Shutdown {
         /// The queue.
         label: String,
@@ -114,7 +114,9 @@ impl fmt::Display for SyncError {
                 write!(f, "queue \"{label}\" did not come to the closure within {after:?}")
             }
             Self::Deadlock(error) => error.fmt(f),
-            Self::Shutdown { label } => write!(f, "the runtime of queue \"{label}\" was shut down"),
+            Self::Shutdown { label } => {
+                write!(f, "queue \"{label}\" is gone: its runtime was shut down, or its main queue dropped")
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ mod blocked;
 mod concurrent;
 mod group;
 mod isolated;
+mod main_queue;
 mod order;
 mod panics;
 mod shutdown;
