@@ -9,6 +9,7 @@ mod order;
 mod panics;
 mod shutdown;
 mod source;
+mod source_end;
 mod suspend;
 mod sync;
 mod targets;
