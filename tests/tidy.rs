@@ -73,6 +73,7 @@ const UNSAFE: &[&str] = &[
     "queues/src/models/monitor.rs",
     "queues/src/models/slot.rs",
     "queues/src/models/source.rs",
+    "queues/src/models/source_end.rs",
     "queues/src/models/state.rs",
     "queues/src/models/timed.rs",
     "queues/src/pool.rs",

@@ -28,7 +28,7 @@
 
 #[allow(unsafe_code)]
 mod source;
-pub use source::Source;
+pub use source::{Merge, Source, SourceBuilder};
 
 #[allow(unsafe_code)]
 mod apply;

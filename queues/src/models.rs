@@ -19,6 +19,7 @@ mod monitor;
 mod sleep;
 mod slot;
 mod source;
+mod source_end;
 mod state;
 mod timed;
 mod timer;

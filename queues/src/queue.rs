@@ -188,7 +188,7 @@ impl Queue {
     /// # Errors
     /// [`NotSuspended`] when it was resumed as often as suspended.
     pub fn resume(&self) -> Result<(), NotSuspended> {
-        if self.core().resume() { Ok(()) } else { Err(NotSuspended { label: self.label().to_owned() }) }
+        if self.core().resume() { Ok(()) } else { Err(NotSuspended::queue(self.label())) }
     }
 
     /// Is the calling thread in a block of this queue, or of a queue that targets it?
@@ -297,15 +297,28 @@ impl<F> fmt::Display for Rejected<F> {
 
 impl<F> std::error::Error for Rejected<F> {}
 
-/// [`Queue::resume`] without a [`Queue::suspend`] to take back.
+/// [`Queue::resume`] without a [`Queue::suspend`] to take back, or the same of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotSuspended {
+    what: &'static str,
     label: String,
+}
+
+impl NotSuspended {
+    fn queue(label: &str) -> Self {
+        Self { what: "queue", label: label.to_owned() }
+    }
+
+    /// For a source on the queue of that label.
+    pub(crate) fn source(label: &str) -> Self {
+        Self { what: "a source on queue", label: label.to_owned() }
+    }
 }
 
 impl fmt::Display for NotSuspended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "queue \"{}\" is not suspended: it was resumed as often as suspended", self.label)
+        let Self { what, label } = self;
+        write!(f, "{what} \"{label}\" is not suspended: it was resumed as often as suspended")
     }
 }
 

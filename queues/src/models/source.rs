@@ -10,7 +10,7 @@ use super::mailbox::Item;
 use super::{begin, bites, check};
 use crate::block::Node;
 use crate::mailbox::Mailbox;
-use crate::source::pending::Pending;
+use crate::source::pending::{Begin, Merge, Pending};
 use crate::sync::OwnerCell;
 
 struct Place {
@@ -32,7 +32,7 @@ impl Place {
             mail: Mailbox::new(),
             stub: Item::new(),
             source: Item::new(),
-            pending: Pending::new(),
+            pending: Pending::new(Merge::Or),
             handled: OwnerCell::new((0, 0)),
         })
     }
@@ -68,7 +68,7 @@ impl Place {
 
     unsafe fn handle(&self, node: NonNull<Node>) {
         assert_eq!(node, self.source.node(), "the stub never runs");
-        let Some(bits) = self.pending.take() else { return };
+        let Begin::Run(bits) = self.pending.begin() else { return };
         // SAFETY: in the queue's care.
         unsafe {
             let (all, runs) = self.handled.get();

@@ -10,6 +10,7 @@ mod order;
 mod panics;
 mod shutdown;
 mod source;
+mod source_end;
 mod suspend;
 mod sync;
 mod targets;
