@@ -34,8 +34,8 @@ pub enum Merge {
     Or,
     /// By adding: the sum is exact up to [`Source::MAX`](super::Source::MAX), where it stays. Merging 0 is nothing.
     Add,
-    /// The last value wins, up to [`Source::MAX`](super::Source::MAX); merging more panics. Zero is a value like any other: the handler gets it. (In Grand Central Dispatch it erases what
-    /// waits, and the handler does not run.)
+    /// The last value wins, up to [`Source::MAX`](super::Source::MAX); merging more panics. Zero is a value like any other:
+    /// the handler gets it. (In Grand Central Dispatch it erases what waits, and the handler does not run.)
     Replace,
 }
 
