@@ -14,6 +14,7 @@ mod suspend;
 mod sync;
 mod targets;
 mod task;
+mod ticker;
 mod timers;
 
 use singletrack_queues::Runtime;
