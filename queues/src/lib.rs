@@ -26,6 +26,9 @@
 //! The modules stand in reading order; each imports only from those below it. Those that need `unsafe` say so here.
 #![deny(unsafe_code)]
 
+mod ticker;
+pub use ticker::{Schedule, Ticker};
+
 #[allow(unsafe_code)]
 mod source;
 pub use source::{Merge, Source, SourceBuilder};

@@ -13,13 +13,13 @@ mod cpu;
 mod crew;
 mod find;
 pub(crate) mod held;
+mod later;
 pub(crate) mod monitor;
 pub(crate) mod sleep;
 pub(crate) mod worker;
 
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
@@ -217,20 +217,10 @@ impl Pool {
         self.slots[..self.used.load(Acquire)].iter()
     }
 
-    /// Adds a timer; see [`Timers::add`].
-    pub(crate) fn add_timer(&self, delay: Duration, fire: Box<dyn FnOnce() + Send>) -> crate::timer::Key {
-        let (key, sleeper) = self.timers.add(delay, fire);
-        // Relaxed: the lock of the timers orders this add with the `clear` of whoever ended the pool.
-        if self.phase.load(Relaxed) == STOPPED {
-            self.counts.dropped.fetch_add(self.timers.clear(), Relaxed);
-        }
-        match sleeper {
-            Some(Some(keeper)) => self.unpark(keeper),
-            // Nobody keeps the time: whoever sleeps shall; whoever runs looks anyway.
-            Some(None) => self.wake_any(),
-            None => {}
-        }
-        key
+    /// Did no shutdown begin yet?
+    pub(crate) fn is_open(&self) -> bool {
+        // Relaxed: as in `accepts`.
+        self.phase.load(Relaxed) == OPEN
     }
 
     fn wake_any(&self) {

@@ -13,7 +13,7 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::panic::Location;
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::block::{self, Kind, Node, VTable};
 use crate::catch::{self, Payload};
@@ -52,7 +52,7 @@ pub struct Source {
     body: Arc<Body>,
 }
 
-type Handler = Box<dyn FnMut(u64) + Send>;
+pub(crate) type Handler = Box<dyn FnMut(u64) + Send>;
 
 #[repr(C)]
 struct Body {
@@ -305,5 +305,21 @@ impl Source {
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Source").field("queue", &self.body.queue).field("cancelled", &self.is_cancelled()).finish()
+    }
+}
+
+/// A source that may be gone: for what signals it and must not keep it.
+#[derive(Clone)]
+pub(crate) struct WeakSource(Weak<Body>);
+
+impl Source {
+    pub(crate) fn downgrade(&self) -> WeakSource {
+        WeakSource(Arc::downgrade(&self.body))
+    }
+}
+
+impl WeakSource {
+    pub(crate) fn upgrade(&self) -> Option<Source> {
+        self.0.upgrade().map(|body| Source { body })
     }
 }

@@ -13,7 +13,7 @@ pub(crate) use loom::thread;
 #[cfg(not(queues_loom))]
 pub(crate) use std::thread;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Locks `mutex`, whether or not a thread panicked while it held it: no user code runs under a lock of this crate, so a
 /// panic there is a bug of ours that has been reported already, and the data is plain.
@@ -43,6 +43,11 @@ pub(crate) fn wait_timeout<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>, t
 /// The one reading of the clock in this crate. A simulated clock will stand here.
 pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// The one reading of the clock on the wall, which may be set at any time.
+pub(crate) fn wall_now() -> SystemTime {
+    SystemTime::now()
 }
 
 /// A turn of a loop that waits for another thread to take one more step of a few instructions.

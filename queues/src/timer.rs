@@ -7,6 +7,7 @@
 
 mod deadlines;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::sync::atomic::{
@@ -19,7 +20,27 @@ use crate::sync::{Mutex, lock, now, planted};
 use deadlines::Deadlines;
 pub(crate) use deadlines::Key;
 
-type Fire = Box<dyn FnOnce() + Send>;
+/// What an entry does when it is due.
+pub(crate) enum Fire {
+    /// For one entry.
+    Once(Box<dyn FnOnce() + Send>),
+    /// For one entry after another: none of them allocates.
+    Again(Arc<dyn Rings>),
+}
+
+/// Something that entries ring, see [`Fire::Again`]. Must be short.
+pub(crate) trait Rings: Send + Sync {
+    fn ring(&self);
+}
+
+impl Fire {
+    fn fire(self) {
+        match self {
+            Self::Once(fire) => fire(),
+            Self::Again(bell) => bell.ring(),
+        }
+    }
+}
 
 const NONE: u64 = u64::MAX;
 const NOBODY: usize = 0;
@@ -51,8 +72,15 @@ impl Timers {
 
     /// Adds an entry that fires `delay` from now. The second value: it is the earliest now, and this is the parker of the
     /// keeper, who sleeps for too long (`Some(None)`: nobody keeps the time, somebody who sleeps should).
-    pub(crate) fn add(&self, delay: Duration, fire: Fire) -> (Key, Option<Option<usize>>) {
-        let deadline = now().checked_add(delay).map_or(NONE - 1, |at| self.nanos(at));
+    pub(crate) fn add(&self, delay: Duration, fire: Box<dyn FnOnce() + Send>) -> (Key, Option<Option<usize>>) {
+        self.add_at(now().checked_add(delay), Duration::ZERO, Fire::Once(fire))
+    }
+
+    /// As [`add`](Self::add), `at` some time (`None`: never) or up to `leeway` later.
+    pub(crate) fn add_at(&self, at: Option<Instant>, leeway: Duration, fire: Fire) -> (Key, Option<Option<usize>>) {
+        let earliest = at.map_or(NONE - 1, |at| self.nanos(at));
+        let leeway = u64::try_from(leeway.as_nanos()).unwrap_or(NONE);
+        let deadline = deadlines::roundest(earliest, earliest.saturating_add(leeway).min(NONE - 1));
         let mut pending = lock(&self.pending);
         let earlier = pending.next().is_none_or(|next| deadline < next);
         let key = pending.add(deadline, fire);
@@ -96,7 +124,7 @@ impl Timers {
             self.next.store(pending.next().unwrap_or(NONE), Release);
             drop(pending);
             match due {
-                Some(fire) => fire(),
+                Some(fire) => fire.fire(),
                 None => return fired,
             }
             fired += 1;

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::panic::Location;
 
-use super::{Merge, Source};
+use super::{Handler, Merge, Source};
 use crate::queue::Queue;
 
 pub(super) type Once = Box<dyn FnOnce() + Send>;
@@ -65,6 +65,15 @@ impl SourceBuilder {
     pub fn on_cancel<F: FnOnce() + Send + 'static>(mut self, f: F) -> Self {
         self.cancelled = Some(Box::new(f));
         self
+    }
+
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// For sources that signal themselves, by flags.
+    pub(crate) fn made_by_flags(self, handler: Handler, site: &'static Location<'static>) -> Source {
+        Source::made(self.merging(Merge::Or), handler, site)
     }
 
     /// Makes the source; its `handler` runs on the queue with what was merged since its last run.

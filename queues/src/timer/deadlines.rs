@@ -56,6 +56,17 @@ impl<T> Deadlines<T> {
     }
 }
 
+/// The roundest number from `earliest` to `latest`, by its zero bits at the end. Entries with leeway get the same deadline so,
+/// without knowing of one another.
+pub(crate) fn roundest(earliest: u64, latest: u64) -> u64 {
+    if earliest == 0 || earliest >= latest {
+        return earliest;
+    }
+    // The bits that `latest` shares with the number below `earliest`, and the first one that it has more.
+    let differs = (earliest - 1) ^ latest;
+    latest & !((1 << differs.ilog2()) - 1)
+}
+
 #[cfg(all(test, not(queues_loom)))]
 mod tests {
     use super::*;
@@ -90,5 +101,20 @@ mod tests {
         deadlines.add(7, ());
         assert_eq!(deadlines.pop_due(6), None);
         assert_eq!(deadlines.pop_due(7), Some(()));
+    }
+
+    #[test]
+    fn deadlines_with_leeway_meet_at_round_numbers_and_are_never_early() {
+        assert_eq!(roundest(5, 5), 5);
+        assert_eq!(roundest(0, 9), 0);
+        assert_eq!((roundest(5, 7), roundest(5, 8), roundest(6, 9)), (6, 8, 8));
+        for earliest in 1..200 {
+            for latest in earliest..200 {
+                let chosen = roundest(earliest, latest);
+                let best = (earliest..=latest).map(u64::trailing_zeros).max();
+                assert!((earliest..=latest).contains(&chosen) && Some(chosen.trailing_zeros()) == best);
+            }
+        }
+        assert_eq!(roundest(u64::MAX - 1, u64::MAX - 1), u64::MAX - 1);
     }
 }

@@ -15,6 +15,7 @@ mod suspend;
 mod sync;
 mod targets;
 mod task;
+mod ticker;
 mod timers;
 
 use singletrack_queues::Runtime;
