@@ -15,12 +15,14 @@ mod group;
 mod handoff;
 mod mailbox;
 mod monitor;
+mod semaphore;
 mod sleep;
 mod slot;
 mod source;
 mod state;
 mod timed;
 mod timer;
+mod work_item;
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

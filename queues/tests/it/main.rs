@@ -7,6 +7,7 @@ mod group;
 mod isolated;
 mod order;
 mod panics;
+mod semaphore;
 mod shutdown;
 mod source;
 mod suspend;
@@ -14,6 +15,7 @@ mod sync;
 mod targets;
 mod task;
 mod timers;
+mod work_item;
 
 use singletrack_queues::Runtime;
 use std::time::{Duration, Instant};
