@@ -62,7 +62,7 @@ pub use task::{PanicPayload, Task, TaskError};
 #[allow(unsafe_code)]
 mod queue;
 pub use queue::{
-    DeadlockError, NotSuspended, Queue, QueueBuilder, Rejected, SyncError, Timer, TrySyncError,
+    DeadlockError, NotSuspended, Queue, QueueBuilder, Rejected, SpecificKey, SyncError, Timer, TrySyncError,
 };
 
 mod runtime;

@@ -1,15 +1,18 @@
 //! What the queues promise, a module per behaviour.
 
 mod apply;
+mod assert;
 mod blocked;
 mod concurrent;
 mod group;
+mod inactive;
 mod isolated;
 mod order;
 mod panics;
 mod semaphore;
 mod shutdown;
 mod source;
+mod specific;
 mod suspend;
 mod sync;
 mod targets;
