@@ -84,6 +84,7 @@ const UNSAFE: &[&str] = &[
     "queues/src/models/source_end.rs",
     "queues/src/models/state.rs",
     "queues/src/models/timed.rs",
+    "queues/src/models/work_item.rs",
     "queues/src/pool.rs",
     "queues/src/pool/cpu.rs",
     "queues/src/pool/find.rs",

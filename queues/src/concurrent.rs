@@ -75,7 +75,7 @@ impl ConcurrentQueue {
         self.submit_at(f, Location::caller());
     }
 
-    fn submit_at<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) {
+    pub(crate) fn submit_at<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) {
         if self.refused(site) {
             return;
         }
@@ -104,7 +104,7 @@ impl ConcurrentQueue {
         self.barrier_at(f, Location::caller());
     }
 
-    fn barrier_at<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) {
+    pub(crate) fn barrier_at<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) {
         if self.refused(site) {
             return;
         }
@@ -179,6 +179,11 @@ impl ConcurrentQueue {
         let (task, promise) = Task::new(Origin::Elsewhere);
         self.barrier_at(move || Promise::keep(promise, f), Location::caller());
         task
+    }
+
+    /// Is this thread in a block of it? `Some(true)`: in a barrier.
+    pub(crate) fn entered(&self) -> Option<bool> {
+        queue::concurrent(self.body.id())
     }
 
     fn pool(&self) -> &Arc<Pool> {

@@ -42,6 +42,9 @@ mod parallel;
 #[cfg(feature = "rayon")]
 pub use parallel::parallel;
 
+mod work_item;
+pub use work_item::{BarrierItem, WorkEnd, WorkHandle, WorkItem};
+
 #[allow(unsafe_code)]
 mod concurrent;
 pub use concurrent::{ConcurrentQueue, ConcurrentQueueBuilder};
@@ -57,12 +60,17 @@ pub use isolated::Isolated;
 mod group;
 pub use group::{Group, UnbalancedLeave};
 
+mod semaphore;
+pub use semaphore::Semaphore;
+
 mod task;
 pub use task::{PanicPayload, Task, TaskError};
 
 #[allow(unsafe_code)]
 mod queue;
-pub use queue::{DeadlockError, NotSuspended, Queue, QueueBuilder, Rejected, SyncError, Timer, TrySyncError};
+pub use queue::{
+    DeadlockError, NotSuspended, Queue, QueueBuilder, Rejected, SpecificKey, SyncError, Timer, TrySyncError,
+};
 
 mod runtime;
 pub use runtime::{BuildError, Report, Runtime, RuntimeBuilder, Stats, Stuck};

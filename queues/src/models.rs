@@ -16,6 +16,7 @@ mod handoff;
 mod mailbox;
 mod main_queue;
 mod monitor;
+mod semaphore;
 mod sleep;
 mod slot;
 mod source;
@@ -23,6 +24,7 @@ mod source_end;
 mod state;
 mod timed;
 mod timer;
+mod work_item;
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -3,11 +3,14 @@
 //! The story of a block: [`Queue::submit`] erases it (`block`), pushes it (`mailbox`), and if that turned the queue on
 //! schedules the queue on its target (`core`): another queue, or the pool. A worker takes the queue and drains it (`core`),
 //! block by block. `sync` runs on the caller's thread when the queue is idle, and queues up otherwise (`sync`). Which
-//! queues a thread is in right now, for "am I on it?" and for deadlocks, is kept by `current`.
+//! queues a thread is in right now, for "am I on it?" and for deadlocks, is kept by `current`; `assert` and `specific` ask
+//! it.
 
+mod assert;
 mod core;
 mod current;
 mod error;
+mod specific;
 mod sync;
 pub(crate) mod timed;
 
@@ -20,11 +23,13 @@ use std::time::Duration;
 use crate::block::{self, Node};
 use crate::catch;
 use crate::runtime::Runtime;
+use crate::state::State;
 
 use self::core::QueueCore;
 pub(crate) use self::core::Target;
 pub(crate) use self::current::{Frame, concurrent};
 pub use self::error::{DeadlockError, SyncError, TrySyncError};
+pub use self::specific::SpecificKey;
 
 /// A named serial queue: blocks submitted to it run one at a time, in order, on the workers of its runtime.
 ///
@@ -67,7 +72,7 @@ impl Queue {
 
     /// Starts to describe a queue: its runtime or its target.
     pub fn builder(label: impl Into<Cow<'static, str>>) -> QueueBuilder {
-        QueueBuilder { label: label.into(), runtime: None, target: None }
+        QueueBuilder { label: label.into(), runtime: None, target: None, inactive: false }
     }
 
     fn core(&self) -> &QueueCore {
@@ -178,7 +183,7 @@ impl Queue {
     /// `sync` waits meanwhile. Dropping the last handle of a suspended queue resumes it: what was submitted runs.
     ///
     /// # Panics
-    /// When it is suspended 2^31 - 1 times already.
+    /// When it is suspended 2^30 - 1 times already.
     pub fn suspend(&self) {
         assert!(self.core().suspend(), "queue \"{}\" is suspended too often: somebody forgets to resume", self.label());
     }
@@ -189,6 +194,14 @@ impl Queue {
     /// [`NotSuspended`] when it was resumed as often as suspended.
     pub fn resume(&self) -> Result<(), NotSuspended> {
         if self.core().resume() { Ok(()) } else { Err(NotSuspended::queue(self.label())) }
+    }
+
+    /// Lets a queue that was built [inactive](QueueBuilder::inactive) run. Any other is active: nothing happens, so
+    /// activating twice is harmless.
+    ///
+    /// A suspended queue stays suspended, and a [`resume`](Self::resume) does not activate.
+    pub fn activate(&self) {
+        self.core().activate();
     }
 
     /// Is the calling thread in a block of this queue, or of a queue that targets it?
@@ -241,6 +254,7 @@ pub struct QueueBuilder {
     label: Cow<'static, str>,
     runtime: Option<Runtime>,
     target: Option<Queue>,
+    inactive: bool,
 }
 
 impl QueueBuilder {
@@ -254,6 +268,24 @@ impl QueueBuilder {
     /// Its blocks run on the workers of `runtime` instead of the default one.
     pub fn runtime(mut self, runtime: &Runtime) -> Self {
         self.runtime = Some(runtime.clone());
+        self
+    }
+
+    /// It holds what is submitted until [`Queue::activate`]: to fill it, or to hand it out, before anything runs.
+    ///
+    /// `sync` waits meanwhile, too. Dropping the last handle activates it, with a warning if it holds anything: what was
+    /// submitted runs.
+    ///
+    /// ```
+    /// use singletrack_queues::Queue;
+    ///
+    /// let startup = Queue::builder("startup").inactive().build();
+    /// startup.submit(|| println!("not before the settings were read"));
+    /// startup.activate();
+    /// startup.sync(|| ());
+    /// ```
+    pub fn inactive(mut self) -> Self {
+        self.inactive = true;
         self
     }
 
@@ -276,7 +308,8 @@ impl QueueBuilder {
             }
             (None, runtime) => Target::Pool(runtime.unwrap_or_else(Runtime::global).into_owner()),
         };
-        Queue { core: QueueCore::new(self.label, target, Location::caller()) }
+        let state = if self.inactive { State::inactive() } else { State::new() };
+        Queue { core: QueueCore::new(self.label, target, state, Location::caller()) }
     }
 }
 

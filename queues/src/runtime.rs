@@ -365,7 +365,7 @@ pub struct Report {
     pub dropped: u64,
     /// Blocks that were still running at the deadline.
     pub stuck: Vec<Stuck>,
-    /// Suspended queues, and how many of the dropped blocks were in each.
+    /// Suspended and inactive queues, and how many of the dropped blocks were in each.
     pub suspended: Vec<(String, u64)>,
     /// How long it took.
     pub took: Duration,

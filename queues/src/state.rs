@@ -1,9 +1,11 @@
-//! The one word of a queue besides its mailbox: is it suspended, and did its drainer leave because of that?
+//! The one word of a queue besides its mailbox: is it suspended or inactive, and did its drainer leave
+//! because of that?
 //!
 //! | bits | name | set | cleared |
 //! |---|---|---|---|
-//! | 0 | `HELD` | by the drainer that meets a suspension: it keeps the drain right for nobody and leaves | by the last `resume`, which schedules the queue again |
-//! | 1.. | count | `suspend` adds one | `resume` takes one |
+//! | 0 | `HELD` | by the drainer that meets a suspension: it keeps the drain right for nobody and leaves | by the last `resume` or `activate`, which schedules the queue again |
+//! | 1 | `INACTIVE` | when the queue is made, if ever | by the first `activate` |
+//! | 2.. | count | `suspend` adds one | `resume` takes one |
 //!
 //! Together with the mailbox these are all the states of a queue, and all its moves:
 //!
@@ -16,8 +18,10 @@
 //! | scheduled, suspended | node | n | a worker: held; last resume: scheduled |
 //! | running, suspended | node | n | block ends: held, or idle, suspended; last resume: running |
 //! | held | node | n + `HELD` | last resume: scheduled |
+//! | inactive | any | as above, n = 0 too, + `INACTIVE` | as suspended; activate: as above without the bit, or scheduled |
 //!
-//! `HELD` without a count, or with a null tail, does not exist. Every move is one read-modify-write of this word, so a
+//! An inactive queue is one that is suspended once more, by a bit instead of the count, so that neither can take the other
+//! back. `HELD` without a count or `INACTIVE`, or with a null tail, does not exist. Every move is one read-modify-write of this word, so a
 //! resume either comes before the drainer's [`hold`](State::hold), which then fails and drains on, or sees `HELD`.
 
 use crate::sync::atomic::{
@@ -28,7 +32,8 @@ use crate::sync::atomic::{
 use crate::sync::{order_unless, planted};
 
 const HELD: u32 = 1;
-const ONE: u32 = 2;
+const INACTIVE: u32 = 2;
+const ONE: u32 = 4;
 
 /// What a `resume` found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +46,15 @@ pub(crate) enum Resumed {
     Schedule,
 }
 
+/// What a `clear` found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cleared {
+    /// As for [`Resumed::Schedule`].
+    pub(crate) drainer_left: bool,
+    pub(crate) suspended: bool,
+    pub(crate) inactive: bool,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct State(AtomicU32);
@@ -50,13 +64,18 @@ impl State {
         Self(AtomicU32::new(0))
     }
 
-    /// Not suspended? Acquire: what happened before a `resume` is visible to the block that runs because of it.
+    /// Of a queue that waits for `activate`.
+    pub(crate) fn inactive() -> Self {
+        Self(AtomicU32::new(INACTIVE))
+    }
+
+    /// Neither suspended nor inactive? Acquire: what happened before a `resume` is visible to the block that runs because of it.
     #[inline]
     pub(crate) fn is_clear(&self) -> bool {
         self.0.load(order_unless("state: the drainer does not acquire", Acquire)) == 0
     }
 
-    /// One more suspension; false if the count is full (2^31 - 1).
+    /// One more suspension; false if the count is full (2^30 - 1).
     pub(crate) fn suspend(&self) -> bool {
         // AcqRel on all moves of this word: each happens-after the one before, as under a lock; none is hot.
         self.0.fetch_update(AcqRel, Relaxed, |word| word.checked_add(ONE)).is_ok()
@@ -77,20 +96,35 @@ impl State {
         }
     }
 
-    /// The drainer wants to leave because of a suspension. `false`: it was resumed meanwhile; drain on.
+    /// The queue may run, as far as suspensions let it; nothing if it was active already.
+    pub(crate) fn activate(&self) -> Resumed {
+        let step = |word: u32| match word & !INACTIVE {
+            left if left == word => None,
+            HELD => Some(0),
+            left => Some(left),
+        };
+        match self.0.fetch_update(AcqRel, Relaxed, step) {
+            Ok(_) if planted("state: activate schedules nothing") => Resumed::Nothing,
+            Ok(before) if before == INACTIVE + HELD => Resumed::Schedule,
+            Ok(_) | Err(_) => Resumed::Nothing,
+        }
+    }
+
+    /// The drainer wants to leave because of a suspension, or an inactive queue. `false`: it was resumed or activated
+    /// meanwhile; drain on.
     pub(crate) fn hold(&self) -> bool {
         let step = |word: u32| {
-            let resumed = word < ONE && !planted("state: hold does not look again");
+            let resumed = word & !HELD == 0 && !planted("state: hold does not look again");
             if resumed { None } else { Some(word | HELD) }
         };
         // Acquire on failure: the drain goes on because of that `resume`, as in `is_clear`.
         self.0.fetch_update(AcqRel, order_unless("state: a failed hold does not acquire", Acquire), step).is_ok()
     }
 
-    /// Forgets every suspension (the last handle is gone, or the runtime ends). `true`: the drainer had left, as for
-    /// [`Resumed::Schedule`].
-    pub(crate) fn clear(&self) -> bool {
-        self.0.swap(0, AcqRel) & HELD != 0
+    /// Forgets every suspension, and activates (the last handle is gone).
+    pub(crate) fn clear(&self) -> Cleared {
+        let before = self.0.swap(0, AcqRel);
+        Cleared { drainer_left: before & HELD != 0, suspended: before >= ONE, inactive: before & INACTIVE != 0 }
     }
 }
 
@@ -124,9 +158,25 @@ mod tests {
     fn clearing_tells_whether_the_drainer_had_left() {
         let state = State::new();
         assert!(state.suspend());
-        assert!(!state.clear());
+        assert!(!state.clear().drainer_left);
         assert!(state.suspend() && state.hold());
-        assert!(state.clear());
+        assert!(state.clear().drainer_left);
         assert!(state.is_clear());
+    }
+
+    #[test]
+    fn an_inactive_queue_is_held_until_it_is_both_activated_and_resumed() {
+        let state = State::inactive();
+        assert_eq!(state.resume(), Resumed::NotSuspended, "a resume does not activate");
+        assert!(state.suspend() && state.hold());
+        assert_eq!(state.activate(), Resumed::Nothing, "still suspended");
+        assert_eq!(state.activate(), Resumed::Nothing, "twice is harmless");
+        assert_eq!(state.resume(), Resumed::Schedule);
+        let state = State::inactive();
+        assert!(state.suspend() && state.hold());
+        assert_eq!(state.resume(), Resumed::Nothing, "still inactive");
+        assert!(!state.is_clear());
+        assert_eq!(state.activate(), Resumed::Schedule);
+        assert!(state.is_clear() && !state.hold());
     }
 }

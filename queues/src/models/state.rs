@@ -32,9 +32,13 @@ unsafe impl Sync for Place {}
 
 impl Place {
     fn suspended(times: usize) -> Arc<Self> {
+        Self::with(State::new(), times)
+    }
+
+    fn with(state: State, times: usize) -> Arc<Self> {
         let place = Self {
             mail: Mailbox::new(),
-            state: State::new(),
+            state,
             held: Held::new(),
             lane: Item::new(),
             block: Item::new(),
@@ -82,7 +86,17 @@ impl Place {
     fn resume(&self, which: usize, resumes: usize) {
         // SAFETY: the block reads it after this resume.
         unsafe { self.before[which].set(true) };
-        if self.state.resume() == Resumed::Schedule && self.held.take(self.lane.node()) {
+        self.schedule_if(self.state.resume(), resumes);
+    }
+
+    fn activate(&self, which: usize, resumes: usize) {
+        // SAFETY: as in `resume`.
+        unsafe { self.before[which].set(true) };
+        self.schedule_if(self.state.activate(), resumes);
+    }
+
+    fn schedule_if(&self, resumed: Resumed, resumes: usize) {
+        if resumed == Resumed::Schedule && self.held.take(self.lane.node()) {
             // SAFETY: taken out of the list, the drain right is ours.
             unsafe { self.drain(resumes) };
         }
@@ -99,6 +113,23 @@ fn resumed_by(resumes: usize) {
         .collect();
     begin();
     place.submit(resumes);
+    for other in others {
+        other.join().expect("it does not panic");
+    }
+    // SAFETY: the threads were joined.
+    assert_eq!(unsafe { place.ran.get() }, 1);
+    assert!(place.state.is_clear());
+}
+
+/// An inactive queue that is suspended, too: one thread activates it, one resumes it.
+fn activated_and_resumed() {
+    let place = Place::with(State::inactive(), 1);
+    let others = [false, true].map(|activates| {
+        let place = place.clone();
+        thread::spawn(move || if activates { place.activate(1, 2) } else { place.resume(0, 2) })
+    });
+    begin();
+    place.submit(2);
     for other in others {
         other.join().expect("it does not panic");
     }
@@ -136,6 +167,16 @@ fn resume_against_hold() {
 #[test]
 fn two_resumes_against_hold() {
     check(2, || resumed_by(2));
+}
+
+#[test]
+fn activate_against_resume_against_hold() {
+    check(2, activated_and_resumed);
+}
+
+#[test]
+fn activate_against_hold_bites() {
+    bites("state: activate schedules nothing", 2, activated_and_resumed);
 }
 
 #[test]

@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use super::Queue;
 use super::current::Frame;
+use super::specific::Specifics;
 use crate::block::{self, Kind, Node, Runnable, VTable};
 use crate::catch::{self, Payload};
 use crate::mailbox::Mailbox;
 use crate::pool::{Go, Mark, Place, Pool};
 use crate::runtime::Owner;
-use crate::state::{Resumed, State};
+use crate::state::{Cleared, Resumed, State};
 use crate::sync::atomic::{
     AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
@@ -44,7 +45,11 @@ pub(crate) struct QueueCore {
     handles: AtomicUsize,
     target: Target,
     label: Cow<'static, str>,
+    pub(super) specifics: Specifics,
 }
+
+/// A million idle queues are normal.
+const _: () = assert!(size_of::<QueueCore>() <= 128);
 
 impl QueueCore {
     const VTABLE: VTable = VTable {
@@ -64,14 +69,20 @@ impl QueueCore {
         label: block::no_label,
     };
 
-    pub(super) fn new(label: Cow<'static, str>, target: Target, site: &'static Location<'static>) -> NonNull<Self> {
+    pub(super) fn new(
+        label: Cow<'static, str>,
+        target: Target,
+        state: State,
+        site: &'static Location<'static>,
+    ) -> NonNull<Self> {
         let core = Self {
             node: Node::new(&Self::VTABLE, site),
             mail: Mailbox::new(),
-            state: State::new(),
+            state,
             handles: AtomicUsize::new(1),
             target,
             label,
+            specifics: Specifics::default(),
         };
         NonNull::from(Box::leak(Box::new(core)))
     }
@@ -163,6 +174,12 @@ impl QueueCore {
             Resumed::Schedule => self.schedule_held(),
         }
         true
+    }
+
+    pub(super) fn activate(&self) {
+        if self.state.activate() == Resumed::Schedule {
+            self.schedule_held();
+        }
     }
 
     fn schedule_held(&self) {
@@ -340,8 +357,9 @@ impl QueueCore {
     unsafe fn retire(this: NonNull<Self>) {
         // SAFETY: alive until the drain right is given up below.
         let core = unsafe { this.as_ref() };
-        if core.state.clear() {
-            log::warn!("queue \"{}\" lost its last handle while suspended; what it holds runs now", core.label);
+        let before = core.state.clear();
+        if before.drainer_left {
+            core.warn_retired(before);
             core.schedule_held();
         }
         let hold = Node::new(&Self::LAST, core.node.site);
@@ -350,6 +368,9 @@ impl QueueCore {
             if core.mail.try_hold(NonNull::from(&hold)) {
                 Self::free(this);
             } else {
+                if !before.drainer_left && (before.suspended || before.inactive) {
+                    core.warn_retired(before);
+                }
                 // If the push turns the queue on, a worker may free it, its runtime and with that the pool before
                 // `schedule` returns: nothing but this holds the pool then.
                 let _pool = core.pool().clone();
@@ -357,6 +378,11 @@ impl QueueCore {
                 core.push(NonNull::from(last));
             }
         }
+    }
+
+    fn warn_retired(&self, before: Cleared) {
+        let why = if before.inactive { "before it was activated" } else { "while suspended" };
+        log::warn!("queue \"{}\" lost its last handle {why}; what it holds runs now", self.label);
     }
 
     /// # Safety

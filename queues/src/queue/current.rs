@@ -81,6 +81,20 @@ pub(super) fn is_inside(core: &QueueCore) -> bool {
     })
 }
 
+/// What `f` makes of the queue whose block this thread runs: the innermost alone, if that is a serial one.
+pub(super) fn with_current<R>(f: impl FnOnce(&QueueCore) -> R) -> Option<R> {
+    match frames().next()? {
+        // SAFETY: as in `is_inside`.
+        Place::Serial(inside) => Some(f(unsafe { &*inside })),
+        Place::Concurrent(..) => None,
+    }
+}
+
+/// Is this thread in a block of any queue at all?
+pub(super) fn is_anywhere() -> bool {
+    frames().next().is_some()
+}
+
 /// The label of a queue that this thread is in, and that `core` cannot run without: the queue itself, a queue up its
 /// target chain, or one that shares a target with it.
 pub(super) fn blocks_on(core: &QueueCore) -> Option<String> {

@@ -1,22 +1,27 @@
 //! What the queues promise, a module per behaviour.
 
 mod apply;
+mod assert;
 mod blocked;
 mod concurrent;
 mod group;
+mod inactive;
 mod isolated;
 mod main_queue;
 mod order;
 mod panics;
+mod semaphore;
 mod shutdown;
 mod source;
 mod source_end;
+mod specific;
 mod suspend;
 mod sync;
 mod targets;
 mod task;
 mod ticker;
 mod timers;
+mod work_item;
 
 use singletrack_queues::Runtime;
 use std::time::{Duration, Instant};

@@ -1,0 +1,38 @@
+//! `assert_on` and `assert_not_on` hold, or say which queue, where, and what to do.
+
+use crate::runtime;
+use singletrack_queues::Queue;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+fn sentence(f: impl FnOnce()) -> String {
+    *catch_unwind(AssertUnwindSafe(f)).expect_err("it must panic").downcast::<String>().expect("text")
+}
+
+#[test]
+fn they_hold_in_blocks_of_the_queue_and_of_those_that_target_it() {
+    let runtime = runtime(2);
+    let root = runtime.queue("root");
+    let leaf = Queue::builder("leaf").target(&root).build();
+    let (own, target, other) = (leaf.clone(), root.clone(), runtime.queue("other"));
+    let checked = leaf.call(move || {
+        own.assert_on();
+        target.assert_on();
+        other.assert_not_on();
+        other.sync(|| own.assert_on());
+    });
+    assert!(checked.wait().is_ok());
+    root.assert_not_on();
+    root.sync(|| leaf.assert_not_on());
+}
+
+#[test]
+fn they_name_the_queue_the_place_and_the_remedy() {
+    let runtime = runtime(1);
+    let (queue, other) = (runtime.queue("wanted"), runtime.queue("elsewhere"));
+    let said = sentence(|| queue.assert_on());
+    assert!(said.contains("\"wanted\"") && said.contains("assert.rs:") && said.contains("submit"), "{said}");
+    let said = other.sync(|| sentence(|| queue.assert_on()));
+    assert!(said.contains("\"elsewhere\""), "{said}");
+    let said = queue.sync(|| sentence(|| queue.assert_not_on()));
+    assert!(said.contains("\"wanted\"") && said.contains("assert.rs:") && said.contains("another queue"), "{said}");
+}
