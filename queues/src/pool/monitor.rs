@@ -1,8 +1,9 @@
 //! The monitor: one thread that, while anything runs, looks once a millisecond whether a worker is stuck in one block.
 //!
 //! A stuck worker that is blocked in the kernel gets a stand-in at the second look; one that computes after a few more,
-//! and no more than one per worker. The monitor also frees a runnable from the slot of a stuck thread, fires timers that
-//! nobody looks at, and counts the pulse, by which drains measure their turn without reading a clock.
+//! and no more than one per worker. While runnables wait and most threads are blocked it calls hands, too. The monitor also
+//! frees a runnable from the slot of a stuck thread, fires timers that nobody looks at, and counts the pulse, by which
+//! drains measure their turn without reading a clock.
 //! When nothing ran for a few looks it sleeps for good; the first worker that wakes wakes it. An idle runtime is silent.
 
 use std::sync::Arc;

@@ -18,7 +18,7 @@ use crate::sync::{Mutex, lock, order_unless, planted};
 
 /// No thread uses the slot.
 const VACANT: usize = 0;
-/// Its thread holds a parker and runs or searches.
+/// Its thread runs or searches; without a parker it is a hand.
 const RUNNING: usize = 1;
 /// Its thread sleeps at its parker.
 const PARKED: usize = 2;
@@ -41,7 +41,7 @@ const LOOK_AROUND: u32 = 61;
 /// | `RUNNING` | its thread | `VACANT`, `PARKED`, `SPARE` |
 /// | `PARKED` | its thread | `RUNNING` |
 /// | `RELIEVED` | the monitor, or its thread before it blocks | `RUNNING` |
-/// | `SPARE` | its thread | `RELIEVED` |
+/// | `SPARE` | its thread | `RELIEVED`, `RUNNING` as a hand |
 /// | `VACANT` | its thread | any |
 pub(crate) struct Slot {
     pub(super) exposed: Exposed,
