@@ -79,6 +79,9 @@ pub use runtime::{BuildError, Report, Runtime, RuntimeBuilder, Stats, Stuck};
 mod pool;
 pub use pool::blocking;
 
+mod qos;
+pub use qos::Qos;
+
 mod timer;
 
 mod park;
