@@ -1,8 +1,8 @@
 //! The pool: as many workers as cores take runnables from each other's deques, and wait in parkers when there are none.
 //!
 //! A runnable is a lane with something to run (a queue, a source) or a one-shot block; the pool does not know which
-//! queue, and never runs one runnable in the middle of another. Its parts: `find` (where runnables wait), `sleep` (who
-//! sleeps and whom to wake), `worker` (the loop), `crew` (which thread holds which parker, stand-ins for blocked
+//! queue, and never runs one runnable in the middle of another. Its parts: `find` (where runnables wait), `turns` (which
+//! class goes first), `sleep` (who sleeps and whom to wake), `worker` (the loop), `slot` (what others know of its thread), `crew` (which thread holds which parker, stand-ins for blocked
 //! threads), `monitor` (notices the blocked), `cpu` (blocked or computing?).
 //!
 //! A runtime with N workers has N parkers. A thread that holds one is a worker; a thread that is stuck in a block is
@@ -16,6 +16,8 @@ pub(crate) mod held;
 mod later;
 pub(crate) mod monitor;
 pub(crate) mod sleep;
+pub(crate) mod slot;
+mod turns;
 pub(crate) mod worker;
 
 use std::ptr::NonNull;
@@ -25,6 +27,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::block::Runnable;
 use crate::park::Parker;
+use crate::qos::Qos;
 use crate::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release, SeqCst},
@@ -36,9 +39,11 @@ use crew::Crew;
 use held::Held;
 use monitor::Monitor;
 use sleep::Sleep;
+use slot::Slot;
+pub(crate) use slot::Stuck;
+use worker::Local;
 pub use worker::blocking;
-use worker::{Local, Slot};
-pub(crate) use worker::{Mark, Stuck, current};
+pub(crate) use worker::{Mark, current};
 
 /// Everything runs.
 const OPEN: u8 = 0;
@@ -176,6 +181,27 @@ impl Pool {
         if visible {
             self.notify();
         }
+    }
+
+    /// As [`submit`](Self::submit), in the line of a class.
+    pub(crate) fn submit_as(&self, runnable: Runnable, place: Place, qos: Qos) {
+        if qos == Qos::Default {
+            return self.submit(runnable, place);
+        }
+        self.grade();
+        self.shared.push_as(runnable, qos);
+        self.shared_grew();
+    }
+
+    /// Classes other than the default one are used from now on.
+    pub(crate) fn grade(&self) {
+        self.shared.grade();
+    }
+
+    /// Are classes other than the default one used? If not, nothing is paid for them.
+    #[inline]
+    pub(crate) fn is_graded(&self) -> bool {
+        self.shared.is_graded()
     }
 
     fn submit_from_outside(&self, runnable: Runnable) {

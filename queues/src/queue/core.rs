@@ -11,15 +11,18 @@ use std::sync::Arc;
 
 use super::Queue;
 use super::current::Frame;
+use super::lift::Lifts;
 use super::specific::Specifics;
+use super::ticket::{Scheduled, Ticket};
 use crate::block::{self, Kind, Node, Runnable, VTable};
 use crate::catch::{self, Payload};
 use crate::mailbox::Mailbox;
 use crate::pool::{Go, Mark, Place, Pool};
+use crate::qos::Qos;
 use crate::runtime::Owner;
 use crate::state::{Cleared, Resumed, State};
 use crate::sync::atomic::{
-    AtomicUsize,
+    AtomicBool, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release},
     fence,
 };
@@ -42,14 +45,20 @@ pub(crate) struct QueueCore {
     node: Node,
     pub(super) mail: Mailbox,
     pub(super) state: State,
+    pub(super) lifts: Lifts,
     handles: AtomicUsize,
     target: Target,
     label: Cow<'static, str>,
     pub(super) specifics: Specifics,
+    pub(super) qos: Qos,
+    pub(super) ticket: Ticket,
+    /// It waits in its target, whose root it has lifted. Guarded by the drain right.
+    lifts_root: AtomicBool,
 }
 
-/// A million idle queues are normal.
-const _: () = assert!(size_of::<QueueCore>() <= 128);
+/// A million idle queues are normal. (Atomics that are watched by a model are larger.)
+#[cfg(not(queues_loom))]
+const _: () = assert!(size_of::<QueueCore>() <= 112);
 
 impl QueueCore {
     const VTABLE: VTable = VTable {
@@ -73,16 +82,21 @@ impl QueueCore {
         label: Cow<'static, str>,
         target: Target,
         state: State,
+        qos: Qos,
         site: &'static Location<'static>,
     ) -> NonNull<Self> {
         let core = Self {
             node: Node::new(&Self::VTABLE, site),
             mail: Mailbox::new(),
             state,
+            lifts: Lifts::default(),
             handles: AtomicUsize::new(1),
             target,
             label,
             specifics: Specifics::default(),
+            qos,
+            ticket: Ticket::new(),
+            lifts_root: AtomicBool::new(false),
         };
         NonNull::from(Box::leak(Box::new(core)))
     }
@@ -120,6 +134,10 @@ impl QueueCore {
         self.owner().pool()
     }
 
+    pub(super) fn site(&self) -> &'static Location<'static> {
+        self.node.site
+    }
+
     fn lane(&self) -> NonNull<Node> {
         NonNull::from(self).cast()
     }
@@ -151,14 +169,54 @@ impl QueueCore {
     #[inline]
     pub(super) fn schedule(&self, place: Place) {
         match &self.target {
+            Target::Pool(owner) if owner.pool().is_graded() => self.schedule_graded(owner.pool(), place),
             Target::Pool(owner) => owner.pool().submit(Runnable(self.lane()), place),
             Target::Queue(target) => {
                 // It may have served as the stub of the own mailbox: then it still points at what came behind it there.
                 // Relaxed: the push publishes it.
                 self.node.next.store(std::ptr::null_mut(), Relaxed);
-                // SAFETY: with the drain right the own node is in no list.
-                unsafe { target.core().push(self.lane()) }
+                if self.qos > Qos::Background && self.lift_root(self.qos) {
+                    // Kept: with the push this queue may be drained and freed, and it was what kept the target.
+                    let (target, qos) = (target.clone(), self.qos);
+                    self.lifts_root.store(true, Relaxed);
+                    // SAFETY: with the drain right the own node is in no list.
+                    unsafe { target.core().push(self.lane()) };
+                    target.core().send_token(qos);
+                } else {
+                    // SAFETY: as above.
+                    unsafe { target.core().push(self.lane()) }
+                }
             }
+        }
+    }
+
+    /// As [`schedule`](Self::schedule), in the line of its class.
+    fn schedule_graded(&self, pool: &Pool, place: Place) {
+        let class = self.class();
+        // A stale entry holds a handle, and may be met, run and dropped as soon as it has the drain right again.
+        let kept = self.ticket.is_stale().then(|| self.try_handle()).flatten();
+        match self.ticket.schedule(class) {
+            // Who was lifted after the look above, and before the ticket said that it waits, goes to the higher line itself.
+            // Before its entry is in a line it lives: a token that overtakes it gives the entry a handle.
+            Scheduled::Push => {
+                let now = self.class();
+                let class = if now > class && self.ticket.waits_below(now) { now } else { class };
+                pool.submit_as(Runnable(self.lane()), place, class);
+            }
+            Scheduled::Revived => {
+                if let Some(kept) = &kept {
+                    kept.core().send_token(kept.core().class());
+                }
+            }
+        }
+    }
+
+    /// It runs, or is dropped: what it waited in is not lifted by it any more.
+    fn leaves_target(&self) {
+        // Relaxed: guarded by the drain right.
+        if self.lifts_root.load(Relaxed) {
+            self.lifts_root.store(false, Relaxed);
+            self.sink_root(self.qos);
         }
     }
 
@@ -193,7 +251,7 @@ impl QueueCore {
     ///
     /// # Safety
     /// The caller has the drain right, and the front is in place. The queue may be freed when this returns.
-    unsafe fn drain(this: NonNull<Self>) {
+    pub(super) unsafe fn drain(this: NonNull<Self>) {
         // SAFETY: a queue with a front is alive until the drain right is given up.
         let core = unsafe { this.as_ref() };
         let frame = Frame::serial(this.as_ptr());
@@ -334,6 +392,19 @@ impl QueueCore {
         }
     }
 
+    /// A handle, made by somebody who has one, or knows of one.
+    pub(super) fn handle(&self) -> Queue {
+        self.add_handle();
+        Queue { core: NonNull::from(self) }
+    }
+
+    /// A handle, unless the last one is gone.
+    fn try_handle(&self) -> Option<Queue> {
+        let step = |handles: usize| if handles == 0 { None } else { Some(handles + 1) };
+        // Relaxed: as in `add_handle`.
+        self.handles.fetch_update(Relaxed, Relaxed, step).is_ok().then(|| Queue { core: NonNull::from(self) })
+    }
+
     pub(super) fn add_handle(&self) {
         // Relaxed: a new handle is made from one that exists. The count cannot overflow before memory does.
         self.handles.fetch_add(1, Relaxed);
@@ -397,8 +468,18 @@ impl QueueCore {
     }
 
     unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
-        // SAFETY: the node of a queue, whose holder passes the drain right on with it.
-        unsafe { Self::drain(node.cast()) };
+        let this = node.cast::<Self>();
+        // SAFETY: the node of a queue, whose holder passes the drain right on with it, or that holds a handle.
+        unsafe {
+            let met = this.as_ref().ticket.meet();
+            if met.drains {
+                this.as_ref().leaves_target();
+                Self::drain(this);
+            }
+            if met.has_handle {
+                Self::drop_handle(this);
+            }
+        }
         None
     }
 
@@ -407,7 +488,18 @@ impl QueueCore {
     unsafe fn discard(node: NonNull<Node>) -> u64 {
         let this = node.cast::<Self>();
         // SAFETY: as in `run`.
-        unsafe { Self::discard_from(this, this.as_ref().mail.front()) }
+        unsafe {
+            let met = this.as_ref().ticket.meet();
+            let mut count = 0;
+            if met.drains {
+                this.as_ref().leaves_target();
+                count = Self::discard_from(this, this.as_ref().mail.front());
+            }
+            if met.has_handle {
+                Self::drop_handle(this);
+            }
+            count
+        }
     }
 
     unsafe fn label_of(node: NonNull<Node>) -> *const str {
