@@ -15,6 +15,7 @@ mod find;
 pub(crate) mod held;
 mod later;
 pub(crate) mod monitor;
+mod pulse;
 pub(crate) mod sleep;
 pub(crate) mod slot;
 mod turns;
@@ -38,6 +39,8 @@ use crate::timer::Timers;
 use crew::Crew;
 use held::Held;
 use monitor::Monitor;
+pub(crate) use pulse::Go;
+use pulse::PULSE_HALTED;
 use sleep::Sleep;
 use slot::Slot;
 pub(crate) use slot::Stuck;
@@ -53,9 +56,6 @@ const CLOSING: u8 = 1;
 const HALTED: u8 = 2;
 /// The workers leave.
 const STOPPED: u8 = 3;
-
-/// The value of `pulse` that tells drains to drop what is left.
-const PULSE_HALTED: u64 = u64::MAX;
 
 /// A fixed limit of the monitor's book-keeping.
 pub(crate) const MAX_THREADS: usize = 4096;
@@ -261,12 +261,6 @@ impl Pool {
         self.phase.load(Relaxed) >= HALTED
     }
 
-    /// Counts the monitor's ticks, see [`Turn`].
-    #[inline]
-    pub(crate) fn turn(&self) -> Turn {
-        Turn(self.pulse.load(Relaxed))
-    }
-
     /// The number of threads now, and the highest so far.
     pub(crate) fn threads(&self) -> (usize, usize) {
         self.crew.counts()
@@ -423,35 +417,5 @@ impl Pool {
     /// Identity, for comparing.
     fn as_ptr(&self) -> NonNull<Self> {
         NonNull::from(self)
-    }
-}
-
-/// The pulse when a drain began: tells it when its time is over.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Turn(u64);
-
-/// What a drain shall do before its next block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Go {
-    /// Run it.
-    On,
-    /// Leave it for later: others wait.
-    Yield,
-    /// Drop it and all behind it.
-    Halt,
-}
-
-impl Turn {
-    /// The pulse is read once per block: a shared line that changes once a millisecond at most.
-    #[inline]
-    pub(crate) fn go(self, pool: &Pool) -> Go {
-        let pulse = pool.pulse.load(Relaxed);
-        if pulse == PULSE_HALTED {
-            Go::Halt
-        } else if pulse.wrapping_sub(self.0) < 2 {
-            Go::On
-        } else {
-            Go::Yield
-        }
     }
 }

@@ -1,8 +1,6 @@
-//! The body of a serial queue: push, drain, suspend, and the end of its memory.
+//! The body of a serial queue: push, drain, suspend.
 //!
-//! Memory: handles are counted; the queue itself is not, because a queue with blocks in it is reached through its target.
-//! Dropping the last handle takes the drain right of an idle queue and frees it; of a busy one it submits a last node,
-//! which the drain meets after all blocks, and frees the queue there. So nothing is counted per schedule.
+//! Not for: how it comes to run (`schedule`), handles and the end of its memory (`life`).
 
 use std::borrow::Cow;
 use std::panic::Location;
@@ -13,19 +11,15 @@ use super::Queue;
 use super::current::Frame;
 use super::lift::Lifts;
 use super::specific::Specifics;
-use super::ticket::{Scheduled, Ticket};
-use crate::block::{self, Kind, Node, Runnable, VTable};
+use super::ticket::Ticket;
+use crate::block::{Kind, Node, VTable};
 use crate::catch::{self, Payload};
 use crate::mailbox::Mailbox;
 use crate::pool::{Go, Mark, Place, Pool};
 use crate::qos::Qos;
 use crate::runtime::Owner;
-use crate::state::{Cleared, Resumed, State};
-use crate::sync::atomic::{
-    AtomicBool, AtomicUsize,
-    Ordering::{Acquire, Relaxed, Release},
-    fence,
-};
+use crate::state::{Resumed, State};
+use crate::sync::atomic::{AtomicBool, AtomicUsize};
 
 /// Blocks that a queue may run before others get their turn. Time ends a turn too, see [`Go`].
 const BUDGET: u32 = 256;
@@ -42,18 +36,18 @@ pub(crate) enum Target {
 pub(crate) struct QueueCore {
     /// The link in its target's mailbox; first, so that a pointer to it is a pointer to the queue. While the queue drains
     /// this node is in no list, and serves as the stub of the own mailbox.
-    node: Node,
+    pub(super) node: Node,
     pub(super) mail: Mailbox,
     pub(super) state: State,
     pub(super) lifts: Lifts,
-    handles: AtomicUsize,
-    target: Target,
+    pub(super) handles: AtomicUsize,
+    pub(super) target: Target,
     label: Cow<'static, str>,
     pub(super) specifics: Specifics,
     pub(super) qos: Qos,
     pub(super) ticket: Ticket,
     /// It waits in its target, whose root it has lifted. Guarded by the drain right.
-    lifts_root: AtomicBool,
+    pub(super) lifts_root: AtomicBool,
 }
 
 /// A million idle queues are normal. (Atomics that are watched by a model are larger.)
@@ -67,15 +61,6 @@ impl QueueCore {
         finish: Self::nothing_to_finish,
         discard: Self::discard,
         label: Self::label_of,
-    };
-
-    /// The node behind which nothing comes.
-    const LAST: VTable = VTable {
-        kind: Kind::Last,
-        run: Self::last_does_not_run,
-        finish: Self::free_last,
-        discard: Self::last_discarded,
-        label: block::no_label,
     };
 
     pub(super) fn new(
@@ -138,7 +123,7 @@ impl QueueCore {
         self.node.site
     }
 
-    fn lane(&self) -> NonNull<Node> {
+    pub(super) fn lane(&self) -> NonNull<Node> {
         NonNull::from(self).cast()
     }
 
@@ -165,61 +150,6 @@ impl QueueCore {
         }
     }
 
-    /// Hands the drain right to the target. Called by its holder; the front is in place.
-    #[inline]
-    pub(super) fn schedule(&self, place: Place) {
-        match &self.target {
-            Target::Pool(owner) if owner.pool().is_graded() => self.schedule_graded(owner.pool(), place),
-            Target::Pool(owner) => owner.pool().submit(Runnable(self.lane()), place),
-            Target::Queue(target) => {
-                // It may have served as the stub of the own mailbox: then it still points at what came behind it there.
-                // Relaxed: the push publishes it.
-                self.node.next.store(std::ptr::null_mut(), Relaxed);
-                if self.qos > Qos::Background && self.lift_root(self.qos) {
-                    // Kept: with the push this queue may be drained and freed, and it was what kept the target.
-                    let (target, qos) = (target.clone(), self.qos);
-                    self.lifts_root.store(true, Relaxed);
-                    // SAFETY: with the drain right the own node is in no list.
-                    unsafe { target.core().push(self.lane()) };
-                    target.core().send_token(qos);
-                } else {
-                    // SAFETY: as above.
-                    unsafe { target.core().push(self.lane()) }
-                }
-            }
-        }
-    }
-
-    /// As [`schedule`](Self::schedule), in the line of its class.
-    fn schedule_graded(&self, pool: &Pool, place: Place) {
-        let class = self.class();
-        // A stale entry holds a handle, and may be met, run and dropped as soon as it has the drain right again.
-        let kept = self.ticket.is_stale().then(|| self.try_handle()).flatten();
-        match self.ticket.schedule(class) {
-            // Who was lifted after the look above, and before the ticket said that it waits, goes to the higher line itself.
-            // Before its entry is in a line it lives: a token that overtakes it gives the entry a handle.
-            Scheduled::Push => {
-                let now = self.class();
-                let class = if now > class && self.ticket.waits_below(now) { now } else { class };
-                pool.submit_as(Runnable(self.lane()), place, class);
-            }
-            Scheduled::Revived => {
-                if let Some(kept) = &kept {
-                    kept.core().send_token(kept.core().class());
-                }
-            }
-        }
-    }
-
-    /// It runs, or is dropped: what it waited in is not lifted by it any more.
-    fn leaves_target(&self) {
-        // Relaxed: guarded by the drain right.
-        if self.lifts_root.load(Relaxed) {
-            self.lifts_root.store(false, Relaxed);
-            self.sink_root(self.qos);
-        }
-    }
-
     pub(super) fn suspend(&self) -> bool {
         self.state.suspend()
     }
@@ -237,13 +167,6 @@ impl QueueCore {
     pub(super) fn activate(&self) {
         if self.state.activate() == Resumed::Schedule {
             self.schedule_held();
-        }
-    }
-
-    fn schedule_held(&self) {
-        // A shutdown may have taken it out of the list, and with it the drain right.
-        if self.pool().held.take(self.lane()) {
-            self.schedule(Place::Back);
         }
     }
 
@@ -392,81 +315,6 @@ impl QueueCore {
         }
     }
 
-    /// A handle, made by somebody who has one, or knows of one.
-    pub(super) fn handle(&self) -> Queue {
-        self.add_handle();
-        Queue { core: NonNull::from(self) }
-    }
-
-    /// A handle, unless the last one is gone.
-    fn try_handle(&self) -> Option<Queue> {
-        let step = |handles: usize| if handles == 0 { None } else { Some(handles + 1) };
-        // Relaxed: as in `add_handle`.
-        self.handles.fetch_update(Relaxed, Relaxed, step).is_ok().then(|| Queue { core: NonNull::from(self) })
-    }
-
-    pub(super) fn add_handle(&self) {
-        // Relaxed: a new handle is made from one that exists. The count cannot overflow before memory does.
-        self.handles.fetch_add(1, Relaxed);
-    }
-
-    /// # Safety
-    /// One handle of the caller's ends with this call.
-    pub(super) unsafe fn drop_handle(this: NonNull<Self>) {
-        // SAFETY: the handle kept it alive until here.
-        let core = unsafe { this.as_ref() };
-        // Release: what was done through this handle happens before the end; partner: the fence below.
-        if core.handles.fetch_sub(1, Release) == 1 {
-            fence(Acquire);
-            // SAFETY: no handle is left.
-            unsafe { Self::retire(this) };
-        }
-    }
-
-    /// The last handle is gone: nothing will be pushed any more but the last node.
-    #[cold]
-    unsafe fn retire(this: NonNull<Self>) {
-        // SAFETY: alive until the drain right is given up below.
-        let core = unsafe { this.as_ref() };
-        let before = core.state.clear();
-        if before.drainer_left {
-            core.warn_retired(before);
-            core.schedule_held();
-        }
-        let hold = Node::new(&Self::LAST, core.node.site);
-        // SAFETY: `hold` stays until the queue is freed, right below; the last node is a fresh one.
-        unsafe {
-            if core.mail.try_hold(NonNull::from(&hold)) {
-                Self::free(this);
-            } else {
-                if !before.drainer_left && (before.suspended || before.inactive) {
-                    core.warn_retired(before);
-                }
-                // If the push turns the queue on, a worker may free it, its runtime and with that the pool before
-                // `schedule` returns: nothing but this holds the pool then.
-                let _pool = core.pool().clone();
-                let last = Box::leak(Box::new(Node::new(&Self::LAST, core.node.site)));
-                core.push(NonNull::from(last));
-            }
-        }
-    }
-
-    fn warn_retired(&self, before: Cleared) {
-        let why = if before.inactive { "before it was activated" } else { "while suspended" };
-        log::warn!("queue \"{}\" lost its last handle {why}; what it holds runs now", self.label);
-    }
-
-    /// # Safety
-    /// The caller has the drain right, nothing else is in the mailbox, and no handle is left.
-    unsafe fn free(this: NonNull<Self>) {
-        // SAFETY: made by `Box` in `new`; the caller's promise makes this the only pointer to it.
-        let core = unsafe {
-            this.as_ref().pool().before_free();
-            Box::from_raw(this.as_ptr())
-        };
-        drop(core);
-    }
-
     unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
         let this = node.cast::<Self>();
         // SAFETY: the node of a queue, whose holder passes the drain right on with it, or that holds a handle.
@@ -505,18 +353,5 @@ impl QueueCore {
     unsafe fn label_of(node: NonNull<Node>) -> *const str {
         // SAFETY: the caller keeps the queue alive.
         unsafe { node.cast::<Self>().as_ref() }.label()
-    }
-
-    unsafe fn last_does_not_run(_: NonNull<Node>) -> Option<Payload> {
-        unreachable!("the drain frees the queue instead")
-    }
-
-    unsafe fn last_discarded(_: NonNull<Node>) -> u64 {
-        unreachable!("the drain frees the queue instead")
-    }
-
-    unsafe fn free_last(node: NonNull<Node>) {
-        // SAFETY: made by `Box` in `retire`, met once.
-        drop(unsafe { Box::from_raw(node.as_ptr()) });
     }
 }

@@ -161,9 +161,9 @@ impl Queue {
         let mut body = || result = f.take().map(catch::catch);
         let timed = Arc::new(Timed::new(site, &mut body));
         let node = Timed::into_node(timed.clone());
+        let lift = Lift::here(self.core());
         // SAFETY: the block is on the heap and counted; `body` is touched by others only between a claim and its end, and
         // `Timed::wait` returns in no such moment. It may be sent: `F` and `R` are `Send`.
-        let lift = Lift::here(self.core());
         unsafe { self.core().push(node) };
         if let Some(lift) = &lift {
             lift.hurry();
