@@ -9,6 +9,7 @@
 mod apply;
 mod barriers;
 mod choice;
+mod classes;
 mod deadlocks;
 mod fairness;
 mod fault;
@@ -42,7 +43,7 @@ use singletrack::queues::Runtime;
 use round::{Family, Ground, Place, Running};
 
 /// In the order of the table.
-const FAMILIES: [Family; 16] = [
+const FAMILIES: [Family; 17] = [
     ledger::FAMILY,
     sync::FAMILY,
     targets::FAMILY,
@@ -58,6 +59,7 @@ const FAMILIES: [Family; 16] = [
     sleepers::FAMILY,
     fairness::FAMILY,
     many_queues::FAMILY,
+    classes::FAMILY,
     shutdown::FAMILY,
 ];
 
@@ -267,7 +269,7 @@ mod tests {
     #[test]
     fn the_families_that_take_a_subject_are_those_that_must_notice() {
         let takers = FAMILIES.iter().filter(|family| family.takes_a_subject()).map(|family| family.name);
-        assert_eq!(takers.collect::<Vec<_>>(), ["ledger", "barriers", "suspend", "timers", "sources"]);
+        assert_eq!(takers.collect::<Vec<_>>(), ["ledger", "barriers", "suspend", "timers", "sources", "classes"]);
     }
 
     #[test]
