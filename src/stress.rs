@@ -202,8 +202,8 @@ struct Stage<'a> {
 
 impl Stage<'_> {
     fn perform(&mut self) {
-        // A broken queue is for the families that take theirs through the wrapper.
-        let chosen = |family: &&Family| self.plan.fault.is_none() || family.takes_a_subject();
+        // A queue that is broken on purpose is for the family that must notice.
+        let chosen = |family: &&Family| self.plan.fault.is_none_or(|fault| family.must_notice(fault));
         let (beside, alone): (Vec<_>, Vec<_>) =
             FAMILIES.iter().filter(chosen).partition(|family| family.place == Place::Beside);
         let share = if alone.is_empty() { 1.0 } else { BESIDE };
@@ -268,7 +268,8 @@ mod tests {
 
     #[test]
     fn the_families_that_take_a_subject_are_those_that_must_notice() {
-        let takers = FAMILIES.iter().filter(|family| family.takes_a_subject()).map(|family| family.name);
+        let takes = |family: &&Family| Fault::ALL.iter().any(|&fault| family.must_notice(fault));
+        let takers = FAMILIES.iter().filter(takes).map(|family| family.name);
         assert_eq!(takers.collect::<Vec<_>>(), ["ledger", "barriers", "suspend", "timers", "sources", "classes"]);
     }
 
