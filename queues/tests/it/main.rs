@@ -21,6 +21,7 @@ mod targets;
 mod task;
 mod ticker;
 mod timers;
+mod width;
 mod work_item;
 
 use singletrack_queues::Runtime;
