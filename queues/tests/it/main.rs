@@ -22,6 +22,7 @@ mod targets;
 mod task;
 mod ticker;
 mod timers;
+mod width;
 mod work_item;
 
 use singletrack_queues::Runtime;
