@@ -31,6 +31,7 @@ const PURE: &[&str] = &[
     "queues/src/state",
     "queues/src/ticker/schedule",
     "queues/src/timer/deadlines",
+    "queues/src/workloop/turns",
     "src/http",
     "src/ws",
     "src/route",
@@ -85,6 +86,7 @@ const UNSAFE: &[&str] = &[
     "queues/src/models/state.rs",
     "queues/src/models/timed.rs",
     "queues/src/models/work_item.rs",
+    "queues/src/models/workloop.rs",
     "queues/src/pool.rs",
     "queues/src/pool/cpu.rs",
     "queues/src/pool/find.rs",
@@ -96,6 +98,8 @@ const UNSAFE: &[&str] = &[
     "queues/src/queue/timed.rs",
     "queues/src/source.rs",
     "queues/src/sync.rs",
+    "queues/src/workloop.rs",
+    "queues/src/workloop/classes.rs",
     "src/io/poller.rs",
 ];
 

@@ -21,7 +21,7 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 use crate::block::{self, Node};
-use crate::catch;
+use crate::catch::{self, Payload};
 use crate::runtime::Runtime;
 use crate::state::State;
 
@@ -112,8 +112,23 @@ impl Queue {
         unsafe { self.core().push(block::block(f, site)) };
     }
 
+    /// May the calling thread submit?
+    #[inline]
+    pub(crate) fn accepts(&self) -> bool {
+        self.core().pool().accepts()
+    }
+
+    /// May the calling thread submit? Counts it if not.
+    pub(crate) fn accepts_or_counts(&self) -> bool {
+        let accepts = self.accepts();
+        if !accepts {
+            self.core().pool().count_rejected();
+        }
+        accepts
+    }
+
     #[cold]
-    fn refuse(&self, site: &'static Location<'static>) {
+    pub(crate) fn refuse(&self, site: &'static Location<'static>) {
         self.core().pool().count_rejected();
         log::warn!("a block submitted to \"{}\" at {site} was dropped: its runtime was shut down", self.label());
     }
@@ -124,8 +139,7 @@ impl Queue {
     /// [`Rejected`], with the closure in it, after the runtime was shut down.
     #[track_caller]
     pub fn try_submit<F: FnOnce() + Send + 'static>(&self, f: F) -> Result<(), Rejected<F>> {
-        if !self.core().pool().accepts() {
-            self.core().pool().count_rejected();
+        if !self.accepts_or_counts() {
             return Err(Rejected(f));
         }
         // SAFETY: a fresh block.
@@ -144,13 +158,38 @@ impl Queue {
     #[track_caller]
     pub fn submit_after<F: FnOnce() + Send + 'static>(&self, delay: Duration, f: F) -> Timer {
         let (queue, site) = (self.clone(), Location::caller());
-        let pool = self.core().pool();
-        if !pool.accepts() {
+        self.fire_after(delay, site, move || queue.submit_at(f, site))
+    }
+
+    /// Calls `fire`, which is short and submits what was given at `site`, once `delay` has passed.
+    pub(crate) fn fire_after<F: FnOnce() + Send + 'static>(
+        &self,
+        delay: Duration,
+        site: &'static Location<'static>,
+        fire: F,
+    ) -> Timer {
+        if !self.accepts() {
             self.refuse(site);
             return Timer { runtime: self.runtime(), key: None };
         }
-        let key = pool.add_timer(delay, Box::new(move || queue.submit_at(f, site)));
-        Timer { runtime: self.runtime(), key: Some(key) }
+        Timer { runtime: self.runtime(), key: Some(self.core().pool().add_timer(delay, Box::new(fire))) }
+    }
+
+    /// Logs and counts the panic of a block that runs in a lane of this queue.
+    #[cold]
+    pub(crate) fn report_panic(&self, site: &'static Location<'static>, payload: Payload) {
+        self.core().pool().count_panic();
+        catch::report(self.label(), site, payload);
+    }
+
+    /// The deadlock that a wait at `site` for this queue would be, if any.
+    pub(crate) fn deadlock(&self, site: &'static Location<'static>) -> Option<DeadlockError> {
+        current::blocks_on(self.core()).map(|inside| DeadlockError::new(self, inside, site))
+    }
+
+    /// Nobody is left who could resume or activate it, though handles are: what it holds (`busy`) runs.
+    pub(crate) fn let_go(&self, busy: bool) {
+        self.core().let_go(busy);
     }
 
     /// Is the calling thread in a block that has to end before this queue can run: its own, or one that shares a target?

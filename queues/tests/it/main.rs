@@ -8,6 +8,7 @@ mod group;
 mod inactive;
 mod isolated;
 mod main_queue;
+mod once;
 mod order;
 mod panics;
 mod semaphore;
@@ -22,6 +23,7 @@ mod task;
 mod ticker;
 mod timers;
 mod work_item;
+mod workloop;
 
 use singletrack_queues::Runtime;
 use std::time::{Duration, Instant};
