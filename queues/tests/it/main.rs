@@ -8,6 +8,7 @@ mod group;
 mod inactive;
 mod isolated;
 mod main_queue;
+mod once;
 mod order;
 mod panics;
 mod qos;
@@ -24,6 +25,7 @@ mod ticker;
 mod timers;
 mod width;
 mod work_item;
+mod workloop;
 
 use singletrack_queues::Runtime;
 use std::time::{Duration, Instant};
