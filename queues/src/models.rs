@@ -22,6 +22,7 @@ mod slot;
 mod source;
 mod source_end;
 mod state;
+mod ticket;
 mod timed;
 mod timer;
 mod work_item;

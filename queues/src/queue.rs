@@ -10,8 +10,12 @@ mod assert;
 mod core;
 mod current;
 mod error;
+mod life;
+pub(crate) mod lift;
+mod schedule;
 mod specific;
 mod sync;
+pub(crate) mod ticket;
 pub(crate) mod timed;
 
 use std::borrow::Cow;
@@ -22,6 +26,7 @@ use std::time::Duration;
 
 use crate::block::{self, Node};
 use crate::catch;
+use crate::qos::Qos;
 use crate::runtime::Runtime;
 use crate::state::State;
 
@@ -29,6 +34,7 @@ use self::core::QueueCore;
 pub(crate) use self::core::Target;
 pub(crate) use self::current::{Frame, concurrent};
 pub use self::error::{DeadlockError, SyncError, TrySyncError};
+pub(crate) use self::lift::OwnedLift;
 pub use self::specific::SpecificKey;
 
 /// A named serial queue: blocks submitted to it run one at a time, in order, on the workers of its runtime.
@@ -72,7 +78,7 @@ impl Queue {
 
     /// Starts to describe a queue: its runtime or its target.
     pub fn builder(label: impl Into<Cow<'static, str>>) -> QueueBuilder {
-        QueueBuilder { label: label.into(), runtime: None, target: None, inactive: false }
+        QueueBuilder { label: label.into(), runtime: None, target: None, inactive: false, qos: Qos::Default }
     }
 
     fn core(&self) -> &QueueCore {
@@ -84,6 +90,12 @@ impl Queue {
     #[must_use]
     pub fn label(&self) -> &str {
         self.core().label()
+    }
+
+    /// The class that it was given; see [`QueueBuilder::qos`].
+    #[must_use]
+    pub fn qos(&self) -> Qos {
+        self.core().qos
     }
 
     /// The runtime whose workers run its blocks.
@@ -255,6 +267,7 @@ pub struct QueueBuilder {
     runtime: Option<Runtime>,
     target: Option<Queue>,
     inactive: bool,
+    qos: Qos,
 }
 
 impl QueueBuilder {
@@ -289,6 +302,26 @@ impl QueueBuilder {
         self
     }
 
+    /// How urgent its blocks are; [`Qos::Default`] unless said otherwise.
+    ///
+    /// When the workers have more to do than they can, they take a higher class first. A lower one still progresses: of
+    /// sixteen turns one goes to the others, and a turn ends after 256 blocks or two milliseconds. A thread of a higher class
+    /// that waits in [`sync`](Queue::sync) lifts the queue, and with it what it targets, to its own class until its closure
+    /// ran. On a target the higher of both classes counts.
+    ///
+    /// ```
+    /// use singletrack_queues::{Qos, Queue};
+    ///
+    /// let index = Queue::builder("index").qos(Qos::Background).build();
+    /// index.submit(|| assert_eq!(Qos::current(), Qos::Background));
+    /// let frame = Queue::builder("frame").qos(Qos::UserInteractive).build();
+    /// frame.submit(move || index.sync(|| println!("ahead of all other work in the background")));
+    /// ```
+    pub fn qos(mut self, qos: Qos) -> Self {
+        self.qos = qos;
+        self
+    }
+
     /// Makes the queue.
     ///
     /// # Panics
@@ -309,7 +342,11 @@ impl QueueBuilder {
             (None, runtime) => Target::Pool(runtime.unwrap_or_else(Runtime::global).into_owner()),
         };
         let state = if self.inactive { State::inactive() } else { State::new() };
-        Queue { core: QueueCore::new(self.label, target, state, Location::caller()) }
+        let queue = Queue { core: QueueCore::new(self.label, target, state, self.qos, Location::caller()) };
+        if self.qos != Qos::Default {
+            queue.core().pool().grade();
+        }
+        queue
     }
 }
 

@@ -10,6 +10,7 @@ mod isolated;
 mod main_queue;
 mod order;
 mod panics;
+mod qos;
 mod semaphore;
 mod shutdown;
 mod source;
