@@ -32,7 +32,6 @@ use crate::runtime::Runtime;
 
 pub use self::builder::QueueBuilder;
 use self::core::QueueCore;
-pub(crate) use self::core::Target;
 pub(crate) use self::current::{Frame, concurrent};
 pub use self::error::{DeadlockError, SyncError, TrySyncError};
 pub(crate) use self::lift::OwnedLift;
