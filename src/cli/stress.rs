@@ -26,10 +26,11 @@ const INTERRUPTED: u8 = 130;
 pub(crate) const LONG_ABOUT: &str = "\
 Puts the promises of the queues under load over all cores, and says for each whether it held.
 
-Sixteen families of checks make queues, submit numbered blocks from many threads, and compare what ran with what was \
+Families of checks make queues, submit numbered blocks from many threads, and compare what ran with what was \
 promised: one at a time, in order, none lost, none twice, sync, targets, barriers, suspend, panics, groups, timers, \
-sources, apply, deadlock reports, real sockets, sleeping blocks, fairness, many queues, shutdown. Most run beside one \
-another on one runtime, so that each is the others' load.
+sources, apply, deadlock reports, real sockets, work items, semaphores, inactive queues, values of queues, tickers, sums \
+and last values, sleeping blocks, fairness, many queues, shutdown. Most run beside one another on one runtime, so that \
+each is the others' load.
 
 Exit code: 0 when every promise held, 1 when one was seen broken, 2 for arguments that cannot be used, 130 when it was \
 interrupted (the verdict so far is printed).";
@@ -49,7 +50,19 @@ Ways to break a queue, and the check that has to notice:
   barrier-overtaken  a reader goes around a barrier        barriers
   resume-lost        a resume does nothing                 suspend
   timer-early        a timer gets half its delay           timers
-  signal-lost        a signal is not merged                sources";
+  signal-lost        a signal is not merged                sources
+  cancel-ignored     a cancelled item runs all the same    work-items
+  captures-kept      captures of a work item are held on to item-captures
+  notify-twice       the end of a work item is told twice  item-notify
+  permit-twice       a semaphore is signalled twice        semaphores
+  permit-lost        a semaphore is not signalled          semaphore-line
+  activated-early    an inactive queue is active           inactive
+  value-missing      a queue is not given its value        specifics
+  tick-early         a ticker gets half its interval       tickers
+  tick-lost          a call of a ticker is swallowed       ticks-counted
+  addition-twice     a number is added twice               merged-sums
+  replacement-lost   a value does not replace another      last-values
+  end-twice          the end of a source is told twice     source-end";
 
 /// What `stress` understands.
 #[derive(Clone, Debug, clap::Args)]
