@@ -158,9 +158,10 @@ impl Slot {
         if !matches!(self.state(), RUNNING | RELIEVED) {
             return None;
         }
+        // The lane first: whoever sees that it is gone sees that its last block is, too; partner: `Mark::lane`.
+        let lane = NonNull::new(self.lane.load(Acquire));
         // SAFETY: only `&'static Location`s, or null, are stored.
         let site = unsafe { self.site.load(Acquire).as_ref() };
-        let lane = NonNull::new(self.lane.load(Acquire));
         if site.is_none() && lane.is_none() {
             return None;
         }
@@ -236,6 +237,10 @@ impl Mark<'_> {
         match self.0 {
             Some(slot) => {
                 let before = slot.lane.load(Relaxed);
+                if lane.is_null() {
+                    // In no block any more, however long it takes to get from here to the next one.
+                    slot.mark_site(ptr::null());
+                }
                 // Release: the lane's label is visible to an inspection.
                 slot.lane.store(lane.cast_mut(), Release);
                 before
