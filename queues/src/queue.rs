@@ -161,6 +161,8 @@ impl Queue {
 
     /// Submits a block once `delay` has passed. Dropping the [`Timer`] does not cancel it.
     ///
+    /// Blocks are submitted in the order of their times, and those of the same time in the order of the calls.
+    ///
     /// ```
     /// # use std::time::Duration;
     /// let queue = singletrack_queues::Queue::new("ticks");
