@@ -69,6 +69,12 @@ impl Mailbox {
         }
     }
 
+    /// Nothing is in it, or is it only now coming in?
+    pub(crate) fn is_idle(&self) -> bool {
+        // Relaxed: for a report; nothing is read because of it.
+        self.tail.load(Relaxed).is_null()
+    }
+
     /// Takes an idle mailbox with `node` as its front; false if it is owned.
     ///
     /// # Safety

@@ -6,7 +6,8 @@
 //! queues a thread is in right now, for "am I on it?" and for deadlocks, is kept by `current`; `assert` and `specific` ask
 //! it.
 
-mod assert;
+pub(crate) mod assert;
+pub(crate) mod concurrent;
 mod core;
 mod current;
 mod error;
@@ -15,6 +16,7 @@ pub(crate) mod lift;
 mod schedule;
 mod specific;
 mod sync;
+pub(crate) mod target;
 pub(crate) mod ticket;
 pub(crate) mod timed;
 
@@ -31,11 +33,11 @@ use crate::runtime::Runtime;
 use crate::state::State;
 
 use self::core::QueueCore;
-pub(crate) use self::core::Target;
-pub(crate) use self::current::{Frame, concurrent};
 pub use self::error::{DeadlockError, SyncError, TrySyncError};
 pub(crate) use self::lift::OwnedLift;
 pub use self::specific::SpecificKey;
+pub(crate) use self::target::Target;
+pub use self::target::TargetQueue;
 
 /// A named serial queue: blocks submitted to it run one at a time, in order, on the workers of its runtime.
 ///
@@ -167,7 +169,7 @@ impl Queue {
 
     /// Is the calling thread in a block that has to end before this queue can run: its own, or one that shares a target?
     pub(crate) fn waits_for_this_thread(&self) -> bool {
-        current::blocks_on(self.core()).is_some()
+        current::blocks_on(self.core().level(), false).is_some()
     }
 
     /// Pushes a lane that is turned on.
@@ -219,7 +221,7 @@ impl Queue {
     /// Is the calling thread in a block of this queue, or of a queue that targets it?
     #[must_use]
     pub fn is_current(&self) -> bool {
-        current::is_inside(self.core())
+        current::is_inside(self.core().level())
     }
 }
 
@@ -265,16 +267,28 @@ impl Runtime {
 pub struct QueueBuilder {
     label: Cow<'static, str>,
     runtime: Option<Runtime>,
-    target: Option<Queue>,
+    target: Option<Target>,
     inactive: bool,
     qos: Qos,
 }
 
 impl QueueBuilder {
-    /// Its blocks run as part of `target`: queues with a common target exclude one another and keep their own order.
-    /// The runtime is the target's then.
-    pub fn target(mut self, target: &Queue) -> Self {
-        self.target = Some(target.clone());
+    /// Its blocks run as part of `target`, a [`Queue`] or a [`ConcurrentQueue`](crate::ConcurrentQueue): given as a
+    /// reference. The runtime is the target's then.
+    ///
+    /// Queues with a common serial target exclude one another and keep their own order. Those with a common concurrent target
+    /// run beside one another, within its width; its barriers run when none of them is in a block.
+    ///
+    /// ```
+    /// use singletrack_queues::{ConcurrentQueue, Queue};
+    ///
+    /// let disk = ConcurrentQueue::builder("disk").width(2).build();
+    /// let files: Vec<_> = (0..10).map(|i| Queue::builder(format!("file.{i}")).target(&disk).build()).collect();
+    /// // Each in its own order, two of them at a time.
+    /// files.iter().for_each(|file| file.submit(|| ()));
+    /// ```
+    pub fn target(mut self, target: impl Into<TargetQueue>) -> Self {
+        self.target = Some(target.into().0);
         self
     }
 
@@ -329,18 +343,7 @@ impl QueueBuilder {
     /// and another runtime were given.
     #[track_caller]
     pub fn build(self) -> Queue {
-        let target = match (self.target, self.runtime) {
-            (Some(target), runtime) => {
-                assert!(
-                    runtime.is_none_or(|runtime| runtime == target.runtime()),
-                    "queue \"{}\" cannot target \"{}\": that queue is on another runtime; leave out `runtime`",
-                    self.label,
-                    target.label(),
-                );
-                Target::Queue(target)
-            }
-            (None, runtime) => Target::Pool(runtime.unwrap_or_else(Runtime::global).into_owner()),
-        };
+        let target = Target::choose(&self.label, self.target, self.runtime);
         let state = if self.inactive { State::inactive() } else { State::new() };
         let queue = Queue { core: QueueCore::new(self.label, target, state, self.qos, Location::caller()) };
         if self.qos != Qos::Default {
@@ -375,7 +378,7 @@ pub struct NotSuspended {
 }
 
 impl NotSuspended {
-    fn queue(label: &str) -> Self {
+    pub(crate) fn queue(label: &str) -> Self {
         Self { what: "queue", label: label.to_owned() }
     }
 

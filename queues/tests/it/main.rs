@@ -5,6 +5,7 @@ mod assert;
 mod blocked;
 mod concurrent;
 mod group;
+mod hierarchy;
 mod inactive;
 mod isolated;
 mod main_queue;
