@@ -266,7 +266,7 @@ impl QueueCore {
         let pool = Arc::as_ptr(self.pool());
         mark.lane(outer);
         // SAFETY: as in `drain`. The queue is not touched after `hold` succeeded: `enter` has its address only.
-        let held = unsafe { &*pool }.held.enter(self.lane(), || self.state.hold());
+        let held = unsafe { &*pool }.held.enter(self.lane(), Self::discard_held, || self.state.hold());
         if !held {
             mark.lane(self.lane().as_ptr());
         }
@@ -348,6 +348,13 @@ impl QueueCore {
             }
             count
         }
+    }
+
+    /// As `discard`, out of the list of the held: with the drain right, which its ticket does not know of.
+    unsafe fn discard_held(node: NonNull<Node>) -> u64 {
+        let this = node.cast::<Self>();
+        // SAFETY: the caller took it out of the list; it left its front in place when it entered.
+        unsafe { Self::discard_from(this, this.as_ref().mail.front()) }
     }
 
     unsafe fn label_of(node: NonNull<Node>) -> *const str {

@@ -222,3 +222,28 @@ fn a_shutdown_drops_what_waits_in_every_line() {
     assert_eq!(item.wait(), WorkEnd::Dropped);
     assert_eq!((report.dropped, report.stuck.len()), (6, 1));
 }
+
+#[test]
+fn a_shutdown_counts_what_a_suspended_queue_holds_while_its_overtaken_entry_still_waits() {
+    let (runtime, open) = one_held_worker();
+    let low = queue(&runtime, "low", Qos::Background);
+    {
+        let low = low.clone();
+        low.clone().submit(move || low.suspend());
+    }
+    let item = WorkItem::new(|| unreachable!("it is suspended")).qos(Qos::UserInteractive).submit(&low);
+    // Behind the token that overtakes the entry of the queue: the line of the entry is not come to.
+    let (held, holds) = channel();
+    let (open_again, gate) = channel::<()>();
+    runtime.spawn_as(Qos::UserInteractive, move || {
+        held.send(()).expect("waited for");
+        gate.recv().expect("opened");
+    });
+    open.send(()).expect("it waits");
+    holds.recv().expect("it came to it");
+    let report = runtime.shutdown(std::time::Duration::ZERO);
+    assert_eq!(item.wait(), WorkEnd::Dropped);
+    assert_eq!(report.suspended, [("low".to_owned(), 1)]);
+    assert_eq!((report.dropped, report.stuck.len()), (1, 1));
+    open_again.send(()).expect("it waits");
+}
