@@ -322,7 +322,9 @@ impl QueueCore {
             let met = this.as_ref().ticket.meet();
             if met.drains {
                 this.as_ref().leaves_target();
-                Self::drain(this);
+                // As a part of its target it may have been taken from a lower line than its own: on a drain that ran already.
+                let qos = this.as_ref().qos;
+                qos.at_least(|| Self::drain(this));
             }
             if met.has_handle {
                 Self::drop_handle(this);

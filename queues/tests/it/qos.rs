@@ -133,6 +133,103 @@ fn a_cancelled_or_dropped_item_lifts_no_longer() {
 }
 
 #[test]
+fn however_many_items_wait_the_last_lifts_as_the_first() {
+    const ITEMS: usize = 600;
+    const LANES: usize = 64;
+    let (runtime, open) = one_held_worker();
+    let (order, group) = (Order::default(), Group::new());
+    let low = queue(&runtime, "low", Qos::Background);
+    for _ in 0..LANES {
+        group.submit(&queue(&runtime, "default", Qos::Default), order.note("default"));
+    }
+    let item = |_| WorkItem::new(order.note("item")).qos(Qos::UserInteractive).submit(&low);
+    let items: Vec<_> = (0..ITEMS).map(item).collect();
+    open.send(()).expect("it waits");
+    assert!(items.iter().all(|item| item.wait() == WorkEnd::Ran));
+    group.wait();
+    let order = order.take();
+    let last = order.iter().rposition(|&ran| ran == "item").expect("all ran");
+    assert!(last + 1 - ITEMS < LANES / 2, "{} of {LANES} lanes went before the last item", last + 1 - ITEMS);
+}
+
+#[test]
+fn a_block_runs_in_the_class_of_its_queue_when_the_target_runs_already() {
+    let target = Queue::builder("target").qos(Qos::Background).build();
+    let urgent = Queue::builder("urgent").target(&target).qos(Qos::UserInteractive).build();
+    let (tell, told) = channel();
+    let after = target.clone();
+    target.submit(move || {
+        let also = tell.clone();
+        urgent.submit(move || also.send(Qos::current()).expect("waited for"));
+        after.submit(move || tell.send(Qos::current()).expect("waited for"));
+    });
+    assert_eq!(told.recv(), Ok(Qos::UserInteractive));
+    told.recv().expect("it runs");
+}
+
+#[test]
+fn a_closure_works_for_the_thread_that_waits_for_it_wherever_it_runs() {
+    let low = Queue::builder("low").qos(Qos::Background).build();
+    for _ in 0..200 {
+        let (begun, begins) = channel();
+        low.submit(move || {
+            begun.send(()).expect("waited for");
+            // So that those who wait mostly find the queue busy, and have their closures run by its drain.
+            (0..50).for_each(|_| std::thread::yield_now());
+        });
+        begins.recv().expect("it runs");
+        let timeout = std::time::Duration::from_secs(60);
+        let classes = Qos::UserInteractive.run(|| (low.sync(Qos::current), low.sync_timeout(timeout, Qos::current)));
+        assert_eq!(classes, (Qos::UserInteractive, Ok(Qos::UserInteractive)));
+    }
+}
+
+#[test]
+fn what_comes_from_other_threads_is_not_starved_by_a_higher_class_and_the_worker_itself() {
+    struct Busy {
+        runtime: Runtime,
+        turns: AtomicUsize,
+        done: AtomicBool,
+    }
+    fn again(busy: Arc<Busy>, qos: Qos) {
+        busy.turns.fetch_add(1, SeqCst);
+        if !busy.done.load(SeqCst) {
+            busy.runtime.clone().spawn_as(qos, move || again(busy, qos));
+        }
+    }
+    /// From another thread, in the middle of a block, so that the turns can be counted.
+    fn from_outside(busy: Arc<Busy>, left: usize, tell: Sender<usize>) {
+        let outside = std::thread::spawn(move || {
+            let before = busy.turns.load(SeqCst);
+            busy.runtime.clone().spawn(move || {
+                tell.send(busy.turns.load(SeqCst) - before).expect("waited for");
+                match left {
+                    0 => busy.done.store(true, SeqCst),
+                    _ => from_outside(busy, left - 1, tell),
+                }
+            });
+        });
+        outside.join().expect("it does not panic");
+    }
+    let (runtime, open) = one_held_worker();
+    let busy = Arc::new(Busy { runtime: runtime.clone(), turns: AtomicUsize::new(0), done: AtomicBool::new(false) });
+    let (tell, told) = channel();
+    {
+        let busy = busy.clone();
+        runtime.spawn(move || {
+            again(busy.clone(), Qos::UserInteractive);
+            again(busy.clone(), Qos::Default);
+            from_outside(busy, 40, tell);
+        });
+    }
+    open.send(()).expect("it waits");
+    let waits: Vec<_> = told.iter().collect();
+    assert_eq!(waits.len(), 41);
+    // A look at what came from outside is due after 61 turns, and of 16 turns one belongs to its class.
+    assert!(waits.iter().all(|&turns| turns <= 61 + 2 * 16), "{waits:?}");
+}
+
+#[test]
 fn a_sync_of_a_higher_class_lifts_what_it_waits_for() {
     const LANES: usize = 5_000;
     let runtime = Runtime::builder().workers(2).thread_cap(2).name("lift").build().expect("two threads");
