@@ -34,7 +34,7 @@ impl Lifts {
     /// The highest class of those who wait.
     #[inline]
     pub(crate) fn highest(&self) -> Option<Qos> {
-        // Relaxed: ordered by the fences in `Ticket::schedule` and `Ticket::waits_below`.
+        // Relaxed: ordered by the fences in `Ticket::schedule` and `Ticket::send_token`.
         match self.0.load(Relaxed) {
             0 => None,
             counts => Some(Qos::ALL[1 + (counts.ilog2() / BITS) as usize]),
@@ -86,8 +86,8 @@ impl QueueCore {
     /// What was lifted may wait in a lower line: then a token goes into the higher one.
     pub(super) fn send_token(&self, qos: Qos) {
         let root = self.root();
-        if root.ticket.waits_below(qos) {
-            root.pool().submit_as(Runnable(Token::node(root.handle())), Place::Back, qos);
+        if root.ticket.send_token(qos) {
+            root.pool().submit_as(Runnable(Token::node(root.handle(), qos)), Place::Back, qos);
         }
     }
 }
@@ -150,6 +150,7 @@ impl Queue {
 struct Token {
     node: Node,
     queue: Queue,
+    qos: Qos,
 }
 
 impl Token {
@@ -161,25 +162,25 @@ impl Token {
         label: block::no_label,
     };
 
-    fn node(queue: Queue) -> NonNull<Node> {
+    fn node(queue: Queue, qos: Qos) -> NonNull<Node> {
         let site = queue.core().site();
-        NonNull::from(Box::leak(Box::new(Self { node: Node::new(&Self::VTABLE, site), queue }))).cast()
+        NonNull::from(Box::leak(Box::new(Self { node: Node::new(&Self::VTABLE, site), queue, qos }))).cast()
     }
 
     /// # Safety
     /// The pool had it.
-    unsafe fn take(node: NonNull<Node>) -> Queue {
+    unsafe fn take(node: NonNull<Node>) -> Self {
         // SAFETY: made by `node`, met once.
-        unsafe { Box::from_raw(node.cast::<Self>().as_ptr()) }.queue
+        *unsafe { Box::from_raw(node.cast::<Self>().as_ptr()) }
     }
 
     unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
         // SAFETY: the pool had it.
-        let queue = unsafe { Self::take(node) };
+        let Self { queue, qos, .. } = unsafe { Self::take(node) };
         let core = queue.core();
         // For the entry, should it be overtaken: it outlives this token.
         let for_entry = core.handle();
-        match core.ticket.overtake() {
+        match core.ticket.overtake(qos) {
             Overtook::Nothing => return None,
             Overtook::First => std::mem::forget(for_entry),
             Overtook::Revived => drop(for_entry),

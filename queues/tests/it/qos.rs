@@ -230,6 +230,44 @@ fn what_comes_from_other_threads_is_not_starved_by_a_higher_class_and_the_worker
 }
 
 #[test]
+fn lifts_that_are_over_do_not_fill_a_line_that_is_rarely_come_to() {
+    const ROUNDS: usize = 1_000;
+    fn again(runtime: Runtime, turns: Arc<AtomicUsize>, done: Arc<AtomicBool>) {
+        turns.fetch_add(1, SeqCst);
+        if !done.load(SeqCst) {
+            runtime.clone().spawn_as(Qos::UserInteractive, move || again(runtime, turns, done));
+        }
+    }
+    /// From block to block, so that nothing depends on when a thread comes to it.
+    fn round(low: Queue, left: usize, turns: Arc<AtomicUsize>, tell: Sender<usize>) {
+        if left == 0 {
+            let before = turns.load(SeqCst);
+            let tell = move || tell.send(turns.load(SeqCst) - before).expect("waited for");
+            return low.runtime().spawn_as(Qos::Utility, tell);
+        }
+        low.submit(|| ());
+        WorkItem::new(|| ()).qos(Qos::Utility).submit(&low);
+        let also = low.clone();
+        WorkItem::new(move || {
+            let next = also.runtime();
+            next.spawn_as(Qos::UserInteractive, move || round(also, left - 1, turns, tell));
+        })
+        .qos(Qos::UserInteractive)
+        .submit(&low);
+    }
+    let (runtime, open) = one_held_worker();
+    let (turns, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let (tell, told) = channel();
+    let low = queue(&runtime, "low", Qos::Background);
+    again(runtime.clone(), turns.clone(), done.clone());
+    runtime.spawn_as(Qos::UserInteractive, move || round(low, ROUNDS, turns, tell));
+    open.send(()).expect("it waits");
+    let waited = told.recv().expect("it runs");
+    done.store(true, SeqCst);
+    assert!(waited < ROUNDS, "{waited} turns of a higher class went first");
+}
+
+#[test]
 fn a_sync_of_a_higher_class_lifts_what_it_waits_for() {
     const LANES: usize = 5_000;
     let runtime = Runtime::builder().workers(2).thread_cap(2).name("lift").build().expect("two threads");
