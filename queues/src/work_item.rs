@@ -415,8 +415,8 @@ impl Ticket {
     pub(crate) fn run(self) {
         let Some(body) = self.handle.take(false) else { return };
         // At least as urgent as its queue.
-        let qos = self.qos.map_or(Qos::current(), |qos| qos.max(Qos::current()));
-        match catch::catch(|| qos.run(|| body(&self.handle))) {
+        let qos = self.qos.unwrap_or(Qos::Background);
+        match catch::catch(|| qos.at_least(|| body(&self.handle))) {
             Ok(()) => self.handle.end(WorkEnd::Ran),
             Err(payload) => {
                 self.handle.end(WorkEnd::Panicked);
