@@ -8,6 +8,8 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Cost {
     pub(crate) instructions: f64,
+    /// Of them, those that lock the bus: atomic read-modify-writes.
+    pub(crate) locked: f64,
     pub(crate) allocations: f64,
     pub(crate) bytes: f64,
     pub(crate) system_calls: f64,
@@ -32,7 +34,7 @@ impl Limits {
                 limits.rustc = line.trim().to_owned();
             } else {
                 let row =
-                    row(&cells).ok_or_else(|| format!("line {} is no name and four numbers: {line}", number + 1))?;
+                    row(&cells).ok_or_else(|| format!("line {} is no name and five numbers: {line}", number + 1))?;
                 limits.rows.push(row);
             }
         }
@@ -47,8 +49,8 @@ impl Limits {
 fn row(cells: &[&str]) -> Option<(String, Cost)> {
     let [name, numbers @ ..] = cells else { return None };
     let numbers: Vec<f64> = numbers.iter().map(|cell| cell.parse().ok()).collect::<Option<_>>()?;
-    let [instructions, allocations, bytes, system_calls] = numbers[..] else { return None };
-    Some(((*name).to_owned(), Cost { instructions, allocations, bytes, system_calls }))
+    let [instructions, locked, allocations, bytes, system_calls] = numbers[..] else { return None };
+    Some(((*name).to_owned(), Cost { instructions, locked, allocations, bytes, system_calls }))
 }
 
 /// How far a count may be from its limit.

@@ -88,7 +88,7 @@ impl Blocks {
         (Box::leak(Box::new(Self { name, left: AtomicUsize::new(OPS as usize), over })), is_over)
     }
 
-    /// What each block does.
+    /// What each block does: one locked instruction of those that its run is said to cost.
     fn one(&self) {
         if self.left.fetch_sub(1, Relaxed) == 1 {
             meter::end(self.name, OPS);
