@@ -32,6 +32,7 @@ const PURE: &[&str] = &[
     "queues/src/state",
     "queues/src/ticker/schedule",
     "queues/src/timer/deadlines",
+    "queues/src/workloop/turns",
     "src/http",
     "src/ws",
     "src/route",
@@ -88,6 +89,7 @@ const UNSAFE: &[&str] = &[
     "queues/src/models/ticket.rs",
     "queues/src/models/timed.rs",
     "queues/src/models/work_item.rs",
+    "queues/src/models/workloop.rs",
     "queues/src/pool.rs",
     "queues/src/pool/cpu.rs",
     "queues/src/pool/find.rs",
@@ -103,6 +105,8 @@ const UNSAFE: &[&str] = &[
     "queues/src/queue/timed.rs",
     "queues/src/source.rs",
     "queues/src/sync.rs",
+    "queues/src/workloop.rs",
+    "queues/src/workloop/classes.rs",
     "src/io/poller.rs",
 ];
 

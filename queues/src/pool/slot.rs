@@ -172,7 +172,7 @@ impl Slot {
     /// What its thread is in, if anything.
     ///
     /// Called while the pool inspects: a lane that is in `lane` stays allocated until the inspection ends, see
-    /// [`Pool::before_free`].
+    /// [`Pool::before_free`](super::Pool::before_free).
     pub(super) fn stuck(&self) -> Option<Stuck> {
         if !matches!(self.state(), RUNNING | RELIEVED) {
             return None;

@@ -8,6 +8,7 @@ mod group;
 mod inactive;
 mod isolated;
 mod main_queue;
+mod once;
 mod order;
 mod panics;
 mod qos;
@@ -22,7 +23,9 @@ mod targets;
 mod task;
 mod ticker;
 mod timers;
+mod width;
 mod work_item;
+mod workloop;
 
 use singletrack_queues::Runtime;
 use std::time::{Duration, Instant};
