@@ -78,7 +78,8 @@ fn the_promises_of_the_design_hold() {
     for name in ["sync on an idle queue", "sync through one target", "run a waiting sync", "merge, the first"] {
         assert_eq!(cost(name).allocations, 0.0, "{name} allocates nothing");
     }
-    for name in ["submit to a busy queue", "run a block", "sync on an idle queue", "hop to another queue"] {
+    for name in ["submit to a busy queue", "run a block", "run a call", "sync on an idle queue", "hop to another queue"]
+    {
         assert_eq!(cost(name).system_calls, 0.0, "{name} needs nothing of the kernel");
     }
     assert!(cost("make a queue").bytes <= 128.0, "an idle queue is small");
