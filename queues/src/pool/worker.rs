@@ -181,6 +181,8 @@ impl Worker<'_> {
     }
 
     /// From the lines of all classes, in the order of this turn.
+    // Not inlined, so that a runtime without classes has one short path.
+    #[inline(never)]
     fn take_graded(&mut self, around: bool) -> Option<Runnable> {
         let (qos, runnable) = self.turns.next().into_iter().find_map(|qos| {
             let found = if qos == Qos::Default { self.take_default(around) } else { self.pool.shared.pop_as(qos) };
@@ -194,6 +196,7 @@ impl Worker<'_> {
     }
 
     /// From the line of the default class; `around`: first what came from other threads.
+    #[inline(always)]
     fn take_default(&mut self, around: bool) -> Option<Runnable> {
         let (own, pool, exposed) = (&self.local.own, self.pool, &self.place.exposed);
         if around && let Some(runnable) = own.pop_shared(&pool.shared) {
