@@ -102,6 +102,7 @@ fn a_cost_that_grew_or_fell_is_told_with_what_to_do() {
     assert_eq!(tell(100.0, 50.0, Tolerance { both_ways: false, ..two_percent }), None);
     assert_eq!(tell(1.0, 1.5, two_percent), None, "less than one instruction is nothing");
     assert!(tell(0.0, 1.0, Tolerance::EXACT).is_some());
+    assert_eq!(tell(f64::NAN, 1.0, two_percent), None, "nothing is known");
     assert_eq!(tell(1.016, 640.0 / 630.0, Tolerance::EXACT), None, "limits are rounded");
 }
 

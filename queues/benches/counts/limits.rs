@@ -12,6 +12,7 @@ pub(crate) struct Cost {
     pub(crate) locked: f64,
     pub(crate) allocations: f64,
     pub(crate) bytes: f64,
+    /// Not a number where it cannot be told, which differs from nothing.
     pub(crate) system_calls: f64,
 }
 
@@ -46,9 +47,15 @@ impl Limits {
     }
 }
 
+/// How the file says that a number cannot be told.
+pub(crate) const UNKNOWN: &str = "-";
+
 fn row(cells: &[&str]) -> Option<(String, Cost)> {
     let [name, numbers @ ..] = cells else { return None };
-    let numbers: Vec<f64> = numbers.iter().map(|cell| cell.parse().ok()).collect::<Option<_>>()?;
+    let numbers: Vec<f64> = numbers
+        .iter()
+        .map(|cell| if *cell == UNKNOWN { Some(f64::NAN) } else { cell.parse().ok() })
+        .collect::<Option<_>>()?;
     let [instructions, locked, allocations, bytes, system_calls] = numbers[..] else { return None };
     Some(((*name).to_owned(), Cost { instructions, locked, allocations, bytes, system_calls }))
 }
