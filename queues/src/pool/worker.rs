@@ -184,6 +184,8 @@ impl Worker<'_> {
     }
 
     /// From the lines of all classes, in the order of this turn.
+    // Not inlined, so that a runtime without classes has one short path.
+    #[inline(never)]
     fn take_graded(&mut self) -> Option<Runnable> {
         let (qos, runnable) = self.turns.next().into_iter().find_map(|qos| {
             let found = if qos == Qos::Default { self.take_default() } else { self.pool.shared.pop_as(qos) };
@@ -197,6 +199,7 @@ impl Worker<'_> {
     }
 
     /// From the line of the default class; now and then first what came from other threads.
+    #[inline(always)]
     fn take_default(&mut self) -> Option<Runnable> {
         let (own, pool, exposed) = (&self.local.own, self.pool, &self.place.exposed);
         if std::mem::take(&mut self.around)

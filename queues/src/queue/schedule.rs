@@ -52,6 +52,8 @@ impl QueueCore {
     }
 
     /// As [`schedule`](Self::schedule), in the line of its class.
+    // Not inlined, so that a queue of a runtime without classes does not save registers for it.
+    #[inline(never)]
     fn schedule_graded(&self, pool: &Pool, place: Place) {
         let class = self.class();
         // A stale entry holds a handle, and may be met, run and dropped as soon as it has the drain right again.
