@@ -143,6 +143,10 @@ impl Pool {
         Ok(pool)
     }
 
+    pub(crate) fn parkers(&self) -> &[Arc<dyn Parker>] {
+        &self.parkers
+    }
+
     pub(crate) fn workers(&self) -> usize {
         self.parkers.len()
     }

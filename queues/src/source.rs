@@ -308,18 +308,39 @@ impl fmt::Debug for Source {
     }
 }
 
-/// A source that may be gone: for what signals it and must not keep it.
+/// A [`Source`] that may be gone: for what signals it and must not keep it.
+///
+/// ```
+/// use singletrack_queues::{Queue, Source};
+///
+/// let source = Source::new(&Queue::new("bits"), |_| ());
+/// let weak = source.downgrade();
+/// assert!(weak.upgrade().is_some());
+/// drop(source);
+/// assert!(weak.upgrade().is_none());
+/// ```
 #[derive(Clone)]
-pub(crate) struct WeakSource(Weak<Body>);
+pub struct WeakSource(Weak<Body>);
 
 impl Source {
-    pub(crate) fn downgrade(&self) -> WeakSource {
+    /// A handle that does not keep the source from ending.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakSource {
         WeakSource(Arc::downgrade(&self.body))
     }
 }
 
 impl WeakSource {
-    pub(crate) fn upgrade(&self) -> Option<Source> {
+    /// The source, unless its last handle was dropped. What comes back is a handle like any other: dropping it may end the
+    /// source, and drop what its handlers captured.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Source> {
         self.0.upgrade().map(|body| Source { body })
+    }
+}
+
+impl fmt::Debug for WeakSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakSource").finish_non_exhaustive()
     }
 }
