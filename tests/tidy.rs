@@ -96,6 +96,7 @@ const UNSAFE: &[&str] = &[
     "queues/src/queue/timed.rs",
     "queues/src/source.rs",
     "queues/src/sync.rs",
+    "src/event/look.rs",
     "src/io/poller.rs",
 ];
 
