@@ -31,7 +31,10 @@
 
 mod descriptor;
 mod error;
+mod files;
 mod look;
+#[cfg(target_os = "linux")]
+mod memory;
 #[cfg(target_os = "linux")]
 mod process;
 mod signal;
@@ -46,6 +49,9 @@ use crate::io::{FIRST_FREE_BIT, Interest, Io};
 
 pub use descriptor::More;
 pub use error::EventError;
+pub use files::{Change, Changes};
+#[cfg(target_os = "linux")]
+pub use memory::Pressure;
 #[cfg(target_os = "linux")]
 pub use process::ProcessEnd;
 pub use signal::signals;

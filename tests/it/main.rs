@@ -6,6 +6,9 @@
 mod client;
 mod event_descriptors;
 mod event_ends;
+mod event_files;
+mod event_idle;
+mod event_memory;
 mod event_processes;
 mod event_signals;
 mod files;
