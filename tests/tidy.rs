@@ -24,7 +24,6 @@ const DOORS: &[(&str, &str)] = &[
     ("crossbeam_deque", "queues/src/pool/find"),
     ("rayon", "queues/src/parallel"),
     ("loom", "queues/src/sync"),
-    ("notify", "src/event/files"),
 ];
 
 /// Rule 5: what is pure, and what purity excludes: sockets, threads, the clock, queues, the log.

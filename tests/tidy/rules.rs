@@ -46,7 +46,7 @@ fn absolute(file: &Source, named: &Named) -> Option<Named> {
 pub(crate) fn one_door(tree: &[Source], library: &str, door: &str) -> Vec<String> {
     each_name(tree, |file, named| {
         let outside = PACKAGES.iter().any(|p| file.path.starts_with(&format!("{p}/"))) && !file.is_in(door);
-        (outside && !named.is_member && named.parts[0] == library)
+        (outside && named.parts[0] == library)
             .then(|| format!("`{library}` has one door: use what `{door}` offers, or add to it"))
     })
 }
