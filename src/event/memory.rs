@@ -14,7 +14,7 @@ use singletrack_queues::SourceBuilder;
 
 use super::error::refused;
 use super::{EventError, EventSource, Own, watched};
-use crate::io::{Interest, READABLE};
+use crate::io::{HANGUP, Interest, READABLE};
 
 /// Who had to wait for memory, and how much of the last two seconds: what makes the system call.
 ///
@@ -93,7 +93,9 @@ fn told_by(
         Err(why) => return Err(EventError::new(&queue, "memory pressure", why)),
     };
     let turn = move |_: &File, signals| {
-        if signals & READABLE != 0 {
+        if signals & HANGUP != 0 {
+            log::warn!("memory pressure is told no more: the control group that counted it is gone");
+        } else if signals & READABLE != 0 {
             handler();
         }
     };

@@ -161,7 +161,9 @@ impl Poller {
     ) -> io::Result<(Registered<S>, Attach)> {
         let key = self.table().insert()?;
         let event = match interest {
-            Interest::Readable | Interest::Urgent => Event::readable(key.0),
+            Interest::Readable => Event::readable(key.0),
+            // What is urgent may be readable at any time: nothing is told before `watch_for_end` says what is wanted.
+            Interest::Urgent => Event::none(key.0),
             Interest::Writable => Event::writable(key.0),
             Interest::Both => Event::all(key.0),
         };
