@@ -10,6 +10,9 @@ declare -A caught_by=(
     [resume-lost]=suspend
     [timer-early]=timers
     [signal-lost]=sources
+    [event-lost]=event-bytes
+    [event-beside]=event-exclusion
+    [end-twice]=event-ends
 )
 
 loom() {

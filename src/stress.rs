@@ -10,6 +10,7 @@ mod apply;
 mod barriers;
 mod choice;
 mod deadlocks;
+mod event_sources;
 mod fairness;
 mod fault;
 mod groups;
@@ -42,7 +43,7 @@ use singletrack::queues::Runtime;
 use round::{Family, Ground, Place, Running};
 
 /// In the order of the table.
-const FAMILIES: [Family; 16] = [
+const FAMILIES: [Family; 17] = [
     ledger::FAMILY,
     sync::FAMILY,
     targets::FAMILY,
@@ -55,6 +56,7 @@ const FAMILIES: [Family; 16] = [
     apply::FAMILY,
     deadlocks::FAMILY,
     sockets::FAMILY,
+    event_sources::FAMILY,
     sleepers::FAMILY,
     fairness::FAMILY,
     many_queues::FAMILY,
@@ -267,7 +269,7 @@ mod tests {
     #[test]
     fn the_families_that_take_a_subject_are_those_that_must_notice() {
         let takers = FAMILIES.iter().filter(|family| family.takes_a_subject()).map(|family| family.name);
-        assert_eq!(takers.collect::<Vec<_>>(), ["ledger", "barriers", "suspend", "timers", "sources"]);
+        assert_eq!(takers.collect::<Vec<_>>(), ["ledger", "barriers", "suspend", "timers", "sources", "event_sources"]);
     }
 
     #[test]

@@ -24,11 +24,17 @@ pub(crate) enum Fault {
     TimerEarly,
     /// Now and then a signal is not merged.
     SignalLost,
+    /// Now and then the bytes that an event tells of are read by nobody's handler.
+    EventLost,
+    /// Now and then a handler of events is called twice at once.
+    EventBeside,
+    /// Now and then a cancel handler runs twice.
+    EndTwice,
 }
 
 impl Fault {
     /// All of them, as `--help` lists them.
-    pub(crate) const ALL: [Fault; 8] = [
+    pub(crate) const ALL: [Fault; 11] = [
         Fault::TwoAtOnce,
         Fault::OrderSwapped,
         Fault::BlockLost,
@@ -37,6 +43,9 @@ impl Fault {
         Fault::ResumeLost,
         Fault::TimerEarly,
         Fault::SignalLost,
+        Fault::EventLost,
+        Fault::EventBeside,
+        Fault::EndTwice,
     ];
 
     /// Its name on the command line.
@@ -50,6 +59,9 @@ impl Fault {
             Fault::ResumeLost => "resume-lost",
             Fault::TimerEarly => "timer-early",
             Fault::SignalLost => "signal-lost",
+            Fault::EventLost => "event-lost",
+            Fault::EventBeside => "event-beside",
+            Fault::EndTwice => "end-twice",
         }
     }
 
@@ -64,6 +76,9 @@ impl Fault {
             Fault::ResumeLost => "suspend",
             Fault::TimerEarly => "timers",
             Fault::SignalLost => "sources",
+            Fault::EventLost => "event-bytes",
+            Fault::EventBeside => "event-exclusion",
+            Fault::EndTwice => "event-ends",
         }
     }
 }
