@@ -5,14 +5,17 @@
 //! goes straight to the queue.
 //! Not for: noticing. Rule: how often a fault occurs is counted, not drawn, so that it occurs in every round.
 
-use std::io::Read;
-use std::os::unix::net::UnixStream;
+mod classes;
+mod events;
+
+pub(crate) use classes::Classes;
+pub(crate) use events::readable;
+
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use singletrack::queues::{ConcurrentQueue, NotSuspended, Queue, Runtime, Source, Timer};
-use singletrack::{EventError, EventSource};
 
 use super::fault::Fault;
 
@@ -242,34 +245,4 @@ impl Verbs {
             source.merge(bits);
         }
     }
-}
-
-/// Has `event` called when `socket` can be read, as [`EventSource::readable`], and `end` at the end; perhaps not quite so.
-pub(crate) fn readable<E, C>(
-    queue: &Queue,
-    socket: &UnixStream,
-    fault: Option<Fault>,
-    event: E,
-    end: C,
-) -> Result<EventSource, EventError>
-where
-    E: Fn(u64) + Send + Sync + 'static,
-    C: Fn() + Send + 'static,
-{
-    // The end comes once for each source: there is nothing to count.
-    let twice = fault == Some(Fault::EndTwice);
-    let builder = Source::builder(queue).on_cancel(move || (0..=u32::from(twice)).for_each(|_| end()));
-    let (mut now, mut reader) = (Now { fault, calls: 0 }, socket.try_clone().ok());
-    EventSource::readable(builder, socket, move |bytes| {
-        if now.is_due(Fault::EventLost) {
-            let _ = reader.as_mut().map(|reader| reader.read(&mut vec![0; bytes as usize]));
-        } else if now.is_due(Fault::EventBeside) {
-            std::thread::scope(|scope| {
-                scope.spawn(|| event(bytes));
-                event(bytes);
-            });
-        } else {
-            event(bytes);
-        }
-    })
 }
