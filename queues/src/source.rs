@@ -128,9 +128,10 @@ impl Body {
 impl Drop for Body {
     /// Nobody can signal any more and nothing waits: the end, unless it was cancelled before, or has no end to be told.
     fn drop(&mut self) {
-        let Some(handlers) = self.handlers.get_mut().take_if(|handlers| handlers.cancelled.is_some()) else { return };
-        if self.pending.is_cancelled() {
-            // The block that should have run it was dropped, with the runtime.
+        let Some(handlers) = self.handlers.get_mut().take() else { return };
+        // If it was cancelled, the block that should have run the end was dropped, with the runtime.
+        if handlers.cancelled.is_none() || self.pending.is_cancelled() {
+            // The thread that drops the last handle may be one that only signals, and goes on.
             return catch::drop_quietly(handlers);
         }
         self.queue.submit_at(move || handlers.end(), self.node.site);

@@ -169,8 +169,7 @@ impl Direction {
         own: &Own,
         mut turn: impl FnMut(Found, u64) + Send + 'static,
     ) -> io::Result<EventSource> {
-        let mode = fcntl_getfl(descriptor)?;
-        if mode & OFlags::ACCMODE == self.other_way || mode.contains(OFlags::PATH) {
+        if fcntl_getfl(descriptor)? & OFlags::ACCMODE == self.other_way {
             return Err(refused(io::ErrorKind::InvalidInput, format!("it is not open for {}", self.name)));
         }
         let duplicate = || fcntl_dupfd_cloexec(descriptor, 0);

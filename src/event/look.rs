@@ -26,6 +26,12 @@ pub(super) enum Found {
     },
 }
 
+/// How the system says that the other side sends no more, beside what it says unasked.
+#[cfg(target_os = "linux")]
+const NO_MORE: PollFlags = PollFlags::RDHUP;
+#[cfg(not(target_os = "linux"))]
+const NO_MORE: PollFlags = PollFlags::empty();
+
 /// A file always has room; this much is told.
 const ROOM_OF_A_FILE: u64 = 64 * 1024;
 
@@ -35,8 +41,8 @@ pub(super) fn to_read(descriptor: &OwnedFd) -> Found {
     match bytes {
         // Of datagrams the system counts the first one, and the next may be as long.
         Some(bytes) if bytes > 0 => Found::Ready { bytes, exact: !is_datagram(descriptor) },
-        _ => match poll_now(descriptor, PollFlags::IN | PollFlags::RDHUP) {
-            state if state.intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR) => Found::End,
+        _ => match poll_now(descriptor, PollFlags::IN | NO_MORE) {
+            state if state.intersects(NO_MORE | PollFlags::HUP | PollFlags::ERR) => Found::End,
             // An empty datagram, a connection to accept, a counter, the end of input typed at a terminal.
             state if state.contains(PollFlags::IN) => Found::Ready { bytes: 1, exact: false },
             _ => Found::Nothing,

@@ -114,6 +114,32 @@ fn after_shutdown_nothing_is_left_when_the_handle_is_dropped() {
 }
 
 #[test]
+fn the_last_handle_of_a_held_source_may_go_while_events_arrive() {
+    let io = Io::new(1).unwrap();
+    let runtime = Runtime::builder().workers(1).parkers(io.parkers()).build().unwrap();
+    let queue = runtime.queue("held");
+    for _ in 0..500 {
+        let (near, far) = UnixStream::pair().unwrap();
+        far.set_nonblocking(true).unwrap();
+        let source = EventSource::readable(&queue, &near, |_| ()).unwrap();
+        source.suspend();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(SeqCst) {
+                    let _full = (&far).write(b"x");
+                }
+            });
+            // Its handler owns the registration: whoever drops the last handle takes that out of the poller's table, and
+            // that may be the poller.
+            drop(source);
+            until("it is out of the poller", || io.watched() == 0);
+            stop.store(true, SeqCst);
+        });
+    }
+}
+
+#[test]
 fn the_registration_handler_runs_first() {
     let queue = Queue::new("first");
     let (near, mut far) = UnixStream::pair().unwrap();

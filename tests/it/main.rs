@@ -11,6 +11,7 @@ mod event_idle;
 mod event_memory;
 mod event_processes;
 mod event_signals;
+mod event_terminals;
 mod files;
 mod handlers;
 mod http;
