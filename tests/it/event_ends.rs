@@ -118,18 +118,23 @@ fn the_last_handle_of_a_held_source_may_go_while_events_arrive() {
     let io = Io::new(1).unwrap();
     let runtime = Runtime::builder().workers(1).parkers(io.parkers()).build().unwrap();
     let queue = runtime.queue("held");
-    for _ in 0..500 {
+    for _ in 0..300 {
         let (near, far) = UnixStream::pair().unwrap();
         far.set_nonblocking(true).unwrap();
+        near.set_nonblocking(true).unwrap();
         let source = EventSource::readable(&queue, &near, |_| ()).unwrap();
         source.suspend();
-        let stop = AtomicBool::new(false);
+        let (stop, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !stop.load(SeqCst) {
-                    let _full = (&far).write(b"x");
+                    (&far).write_all(b"x").unwrap();
+                    (&near).read_exact(&mut [0]).unwrap();
+                    sent.fetch_add(1, SeqCst);
                 }
             });
+            // From then on a run is held, so that events only meet the weak handle in the poller.
+            until("many events", || sent.load(SeqCst) > 100);
             // Its handler owns the registration: whoever drops the last handle takes that out of the poller's table, and
             // that may be the poller.
             drop(source);
