@@ -89,6 +89,26 @@ fn a_handler_that_does_not_read_is_called_once_for_each_arrival() {
 }
 
 #[test]
+fn as_many_bytes_as_were_taken_are_told_when_they_come_while_the_handler_runs() {
+    on_each_kind_of_queue(|queue| {
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let (tell, told) = channel();
+        far.write_all(b"ping").unwrap();
+        let (watched, mut left) = (near.try_clone().unwrap(), 2_000);
+        let _source = EventSource::readable(queue, &watched, move |bytes| {
+            take(&near, bytes as usize);
+            left -= 1;
+            if left > 0 {
+                far.write_all(b"pong").unwrap();
+            } else {
+                tell.send(bytes).unwrap();
+            }
+        });
+        assert_eq!(next(&told), 4);
+    });
+}
+
+#[test]
 fn the_end_is_told_once_after_what_was_sent_before_it() {
     on_each_kind_of_queue(|queue| {
         let (near, mut far) = UnixStream::pair().unwrap();

@@ -19,7 +19,9 @@ fn the_system_is_asked_for_both_kinds_or_says_why_it_does_not_tell() {
     for pressure in [Pressure::Some, Pressure::Full].repeat(100) {
         let (calls, before) = (Arc::new(AtomicUsize::new(0)), waited());
         let count = calls.clone();
-        let called = move || drop(count.fetch_add(1, SeqCst));
+        let called = move || {
+            count.fetch_add(1, SeqCst);
+        };
         match EventSource::memory_pressure(&queue, pressure, called) {
             Ok(source) => {
                 settle(&queue);
