@@ -74,7 +74,8 @@ impl EventSource {
         let builder = on.into();
         let queue = builder.queue().clone();
         let own = Own::default();
-        let mut reading = Reading { handler, queue, own: own.clone(), told_end: false, last: None, alike: 0 };
+        let counts = !look::is_datagram(&descriptor);
+        let mut reading = Reading { handler, queue, counts, own: own.clone(), told_end: false, last: None, alike: 0 };
         READ.make(builder, descriptor.as_fd(), &own, move |found, signals| reading.turn(found, signals))
     }
 
@@ -202,6 +203,8 @@ impl Direction {
 struct Reading<F> {
     handler: F,
     queue: Queue,
+    /// Does what was found say all that there is?
+    counts: bool,
     own: Own,
     told_end: bool,
     last: Option<Found>,
@@ -221,7 +224,7 @@ impl<F: FnMut(u64)> Reading<F> {
                     (self.handler)(0);
                 }
             }
-            Found::Ready { exact: true, .. } if self.last == Some(found) => {}
+            Found::Ready { exact: true, .. } if self.counts && self.last == Some(found) => {}
             Found::Ready { bytes, .. } => {
                 self.alike = if self.last == Some(found) { self.alike + 1 } else { 0 };
                 self.told_end = false;

@@ -3,7 +3,7 @@
 //! Not for: deciding when to look, or whom to tell (`descriptor`).
 //! Rule: a look that fails says that there is nothing, and logs: it must neither end a source nor become a busy loop.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, SeekFrom, fstat, seek};
@@ -39,8 +39,7 @@ const ROOM_OF_A_FILE: u64 = 64 * 1024;
 pub(super) fn to_read(descriptor: &OwnedFd) -> Found {
     let bytes = ioctl_fionread(descriptor).ok();
     match bytes {
-        // Of datagrams the system counts the first one, and the next may be as long.
-        Some(bytes) if bytes > 0 => Found::Ready { bytes, exact: !is_datagram(descriptor) },
+        Some(bytes) if bytes > 0 => Found::Ready { bytes, exact: true },
         _ => match poll_now(descriptor, PollFlags::IN | NO_MORE) {
             state if state.intersects(NO_MORE | PollFlags::HUP | PollFlags::ERR) => Found::End,
             // An empty datagram, a connection to accept, a counter, the end of input typed at a terminal.
@@ -80,7 +79,8 @@ fn file_size(descriptor: &OwnedFd) -> Option<u64> {
     (FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile).then(|| u64::try_from(stat.st_size).unwrap_or(0))
 }
 
-fn is_datagram(descriptor: &OwnedFd) -> bool {
+/// Of datagrams the system counts the first one, and the next may be as long: no number is exact.
+pub(super) fn is_datagram(descriptor: impl AsFd) -> bool {
     sockopt::socket_type(descriptor).is_ok_and(|kind| kind != SocketType::STREAM)
 }
 
