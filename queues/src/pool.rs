@@ -148,6 +148,10 @@ impl Pool {
         Ok(pool)
     }
 
+    pub(crate) fn parkers(&self) -> &[Arc<dyn Parker>] {
+        &self.parkers
+    }
+
     pub(crate) fn workers(&self) -> usize {
         self.parkers.len()
     }
