@@ -8,6 +8,7 @@ mod concurrent;
 mod endings;
 mod foreign_loop;
 mod group;
+mod hierarchy;
 mod inactive;
 mod isolated;
 mod main_queue;
