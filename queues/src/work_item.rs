@@ -87,6 +87,7 @@ impl WorkItem {
 
     /// How urgent it is, if that is more than its queue is: until it has ended it lifts the queue, and with it what stands in
     /// front of it there. A lower class than the queue's changes nothing.
+    /// A concurrent queue has no class and is not lifted: there only the body works for that class, once it runs.
     ///
     /// Without this it is as urgent as its queue, whoever submits it: nothing is inherited, every item is what libdispatch
     /// calls detached. To hand on the class of the running block, say `qos(Qos::current())`.
