@@ -15,7 +15,7 @@
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::catch;
 use crate::pool;
@@ -24,7 +24,8 @@ use crate::sync::atomic::{
     AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed},
 };
-use crate::sync::{Condvar, Mutex, lock, now, planted, wait, wait_timeout};
+use crate::sync::{Condvar, Mutex, lock, planted};
+use crate::time::When;
 
 /// Somebody waits, or left something to submit.
 const WATCHED: usize = 1;
@@ -164,16 +165,22 @@ impl Group {
 
     /// Waits until the group is empty.
     pub fn wait(&self) {
-        self.wait_until(None);
+        self.wait_within(When::NEVER);
     }
 
     /// Waits until the group is empty, for at most `timeout`; `true` if it is.
     #[must_use]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        self.wait_until(now().checked_add(timeout))
+        self.wait_within(When::from(timeout))
     }
 
-    fn wait_until(&self, deadline: Option<Instant>) -> bool {
+    /// As [`wait_timeout`](Self::wait_timeout), with a point in time: by either clock, see [`When`].
+    #[must_use]
+    pub fn wait_until(&self, when: impl Into<When>) -> bool {
+        self.wait_within(when.into())
+    }
+
+    fn wait_within(&self, deadline: When) -> bool {
         let inner = lock(&self.shared.inner);
         if !self.watch() {
             return true;
@@ -183,16 +190,10 @@ impl Group {
             let mut inner = inner;
             inner.waiting += 1;
             while inner.emptied == before {
-                inner = match deadline {
-                    None => wait(&self.shared.empty, inner),
-                    Some(deadline) => {
-                        let left = deadline.saturating_duration_since(now());
-                        if left.is_zero() {
-                            break;
-                        }
-                        wait_timeout(&self.shared.empty, inner, left)
-                    }
-                };
+                if deadline.since().is_some() {
+                    break;
+                }
+                inner = deadline.wait(&self.shared.empty, inner);
             }
             inner.waiting -= 1;
             inner.emptied != before

@@ -10,6 +10,7 @@ mod assert;
 mod core;
 mod current;
 mod error;
+mod later;
 mod specific;
 mod sync;
 pub(crate) mod timed;
@@ -18,7 +19,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::panic::Location;
 use std::ptr::NonNull;
-use std::time::Duration;
 
 use crate::block::{self, Node};
 use crate::catch::{self, Payload};
@@ -29,6 +29,7 @@ use self::core::QueueCore;
 pub(crate) use self::core::Target;
 pub(crate) use self::current::{Frame, concurrent};
 pub use self::error::{DeadlockError, SyncError, TrySyncError};
+pub use self::later::Timer;
 pub use self::specific::SpecificKey;
 
 /// A named serial queue: blocks submitted to it run one at a time, in order, on the workers of its runtime.
@@ -145,34 +146,6 @@ impl Queue {
         // SAFETY: a fresh block.
         unsafe { self.core().push(block::block(f, Location::caller())) };
         Ok(())
-    }
-
-    /// Submits a block once `delay` has passed. Dropping the [`Timer`] does not cancel it.
-    ///
-    /// ```
-    /// # use std::time::Duration;
-    /// let queue = singletrack_queues::Queue::new("ticks");
-    /// let timer = queue.submit_after(Duration::from_secs(3600), || unreachable!());
-    /// assert!(timer.cancel());
-    /// ```
-    #[track_caller]
-    pub fn submit_after<F: FnOnce() + Send + 'static>(&self, delay: Duration, f: F) -> Timer {
-        let (queue, site) = (self.clone(), Location::caller());
-        self.fire_after(delay, site, move || queue.submit_at(f, site))
-    }
-
-    /// Calls `fire`, which is short and submits what was given at `site`, once `delay` has passed.
-    pub(crate) fn fire_after<F: FnOnce() + Send + 'static>(
-        &self,
-        delay: Duration,
-        site: &'static Location<'static>,
-        fire: F,
-    ) -> Timer {
-        if !self.accepts() {
-            self.refuse(site);
-            return Timer { runtime: self.runtime(), key: None };
-        }
-        Timer { runtime: self.runtime(), key: Some(self.core().pool().add_timer(delay, Box::new(fire))) }
     }
 
     /// Logs and counts the panic of a block that runs in a lane of this queue.
@@ -395,24 +368,3 @@ impl fmt::Display for NotSuspended {
 }
 
 impl std::error::Error for NotSuspended {}
-
-/// A block that waits for its time, see [`Queue::submit_after`].
-#[derive(Debug)]
-pub struct Timer {
-    runtime: Runtime,
-    key: Option<crate::timer::Key>,
-}
-
-impl Timer {
-    /// Without a key: it never was added.
-    pub(crate) fn new(runtime: Runtime, key: Option<crate::timer::Key>) -> Self {
-        Self { runtime, key }
-    }
-
-    /// Takes the block back, and drops it with all it captured, here and now. `false`: its time came already.
-    pub fn cancel(&self) -> bool {
-        let Some(fire) = self.key.and_then(|key| self.runtime.pool().timers.cancel(key)) else { return false };
-        catch::drop_quietly(fire);
-        true
-    }
-}

@@ -8,10 +8,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::pool;
-use crate::sync::{Condvar, Mutex, lock, now, planted, wait, wait_timeout};
+use crate::sync::{Condvar, Mutex, lock, planted};
+use crate::time::When;
 
 /// Lets a limited number through at a time. A handle; clones share the count. It may be dropped in any state.
 ///
@@ -55,13 +56,19 @@ impl Semaphore {
 
     /// Takes one; waits for a [`signal`](Self::signal) if none is left.
     pub fn wait(&self) {
-        self.wait_until(None);
+        self.wait_within(When::NEVER);
     }
 
     /// Takes one, waiting for at most `timeout`; `false`: none came.
     #[must_use = "false: nothing was taken"]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        self.wait_until(now().checked_add(timeout))
+        self.wait_within(When::from(timeout))
+    }
+
+    /// As [`wait_timeout`](Self::wait_timeout), with a point in time: by either clock, see [`When`].
+    #[must_use = "false: nothing was taken"]
+    pub fn wait_until(&self, when: impl Into<When>) -> bool {
+        self.wait_within(when.into())
     }
 
     /// Takes one if there is one now.
@@ -70,29 +77,23 @@ impl Semaphore {
         lock(&self.shared.inner).take()
     }
 
-    fn wait_until(&self, deadline: Option<Instant>) -> bool {
+    fn wait_within(&self, deadline: When) -> bool {
         let mut inner = lock(&self.shared.inner);
         if inner.take() {
             return true;
         }
-        if deadline.is_some_and(|deadline| deadline <= now()) {
+        if deadline.since().is_some() {
             return false;
         }
         inner.waiting += 1;
         pool::blocking(|| {
             let mut inner = inner;
             while inner.grants == 0 {
-                inner = match deadline {
-                    None => wait(&self.shared.bell, inner),
-                    Some(deadline) => {
-                        let left = deadline.saturating_duration_since(now());
-                        if left.is_zero() {
-                            inner.waiting -= 1;
-                            return false;
-                        }
-                        wait_timeout(&self.shared.bell, inner, left)
-                    }
-                };
+                if deadline.since().is_some() {
+                    inner.waiting -= 1;
+                    return false;
+                }
+                inner = deadline.wait(&self.shared.bell, inner);
             }
             inner.grants -= 1;
             inner.waiting -= 1;

@@ -9,12 +9,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::thread::ThreadId;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::catch::{self, Payload};
 use crate::pool;
 use crate::queue::Queue;
-use crate::sync::{Condvar, Mutex, lock, now, wait, wait_timeout};
+use crate::sync::{Condvar, Mutex, lock};
+use crate::time::When;
 
 struct Shared<T> {
     state: Mutex<State<T>>,
@@ -102,7 +103,7 @@ impl<T> Task<T> {
     /// [`TaskError::Panicked`] when the block panicked, [`TaskError::Dropped`] when it will never run, and
     /// [`TaskError::Deadlock`], at once, when this thread is in a block that has to end first.
     pub fn wait(mut self) -> Result<T, TaskError> {
-        self.take_until(None).unwrap_or(Err(TaskError::Dropped))
+        self.take_within(When::NEVER).unwrap_or(Err(TaskError::Dropped))
     }
 
     /// Waits for at most `timeout`; `None` if the block has not ended by then. A value can be taken once.
@@ -110,10 +111,18 @@ impl<T> Task<T> {
     /// # Errors
     /// As for [`wait`](Self::wait).
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<T, TaskError>> {
-        self.take_until(now().checked_add(timeout))
+        self.take_within(When::from(timeout))
     }
 
-    fn take_until(&mut self, deadline: Option<Instant>) -> Option<Result<T, TaskError>> {
+    /// As [`wait_timeout`](Self::wait_timeout), with a point in time: by either clock, see [`When`].
+    ///
+    /// # Errors
+    /// As for [`wait`](Self::wait).
+    pub fn wait_until(&mut self, when: impl Into<When>) -> Option<Result<T, TaskError>> {
+        self.take_within(when.into())
+    }
+
+    fn take_within(&mut self, deadline: When) -> Option<Result<T, TaskError>> {
         let mut state = lock(&self.shared.state);
         if matches!(*state, State::Pending(_)) {
             if self.origin.waits_for_this_thread() {
@@ -121,17 +130,8 @@ impl<T> Task<T> {
                 return Some(Err(TaskError::Deadlock { label }));
             }
             state = pool::blocking(|| {
-                while matches!(*state, State::Pending(_)) {
-                    state = match deadline {
-                        None => wait(&self.shared.done, state),
-                        Some(deadline) => {
-                            let left = deadline.saturating_duration_since(now());
-                            if left.is_zero() {
-                                break;
-                            }
-                            wait_timeout(&self.shared.done, state, left)
-                        }
-                    };
+                while matches!(*state, State::Pending(_)) && deadline.since().is_none() {
+                    state = deadline.wait(&self.shared.done, state);
                 }
                 state
             });

@@ -26,6 +26,7 @@ use crate::queue::timed::{Claim, Timed};
 use crate::queue::{NotSuspended, Queue, Rejected, SyncError, Timer, TrySyncError};
 use crate::sync::now;
 use crate::task::{Origin, Promise, Task};
+use crate::time::When;
 
 pub use builder::WorkloopBuilder;
 use classes::Classes;
@@ -214,8 +215,14 @@ impl Workloop {
     /// Submits a block of the class `qos` once `delay` has passed; see [`Queue::submit_after`].
     #[track_caller]
     pub fn submit_after<F: FnOnce() + Send + 'static>(&self, qos: Qos, delay: Duration, f: F) -> Timer {
+        self.submit_when(qos, delay, f)
+    }
+
+    /// Submits a block of the class `qos` when the time has come; see [`Queue::submit_when`].
+    #[track_caller]
+    pub fn submit_when<F: FnOnce() + Send + 'static>(&self, qos: Qos, when: impl Into<When>, f: F) -> Timer {
         let (own, site) = (self.clone(), Location::caller());
-        self.inner().fire_after(delay, site, move || own.submit_at(qos, f, site))
+        self.inner().fire_when(when.into(), site, move || own.submit_at(qos, f, site))
     }
 
     /// Submits a block whose result is wanted; see [`Queue::call`].
@@ -245,7 +252,7 @@ impl Workloop {
     /// block that has to end first; when the workloop was busy and the runtime was shut down.
     #[track_caller]
     pub fn sync<R: Send, F: FnOnce() -> R + Send>(&self, qos: Qos, f: F) -> R {
-        match self.sync_until(qos, None, f, Location::caller()) {
+        match self.sync_within(qos, When::NEVER, f, Location::caller()) {
             Ok(value) => value,
             Err(error) => panic!("{error}"),
         }
@@ -264,7 +271,23 @@ impl Workloop {
         R: Send,
         F: FnOnce() -> R + Send,
     {
-        self.sync_until(qos, Some(timeout), f, Location::caller())
+        self.sync_within(qos, When::from(timeout), f, Location::caller())
+    }
+
+    /// As [`sync_timeout`](Self::sync_timeout), with a point in time: by either clock, see [`When`].
+    ///
+    /// # Errors
+    /// As for `sync_timeout`.
+    ///
+    /// # Panics
+    /// With the panic of `f`.
+    #[track_caller]
+    pub fn sync_until<R, F>(&self, qos: Qos, when: impl Into<When>, f: F) -> Result<R, SyncError>
+    where
+        R: Send,
+        F: FnOnce() -> R + Send,
+    {
+        self.sync_within(qos, when.into(), f, Location::caller())
     }
 
     /// Runs `f` if that is possible without waiting for anybody; gives it back otherwise.
@@ -282,10 +305,10 @@ impl Workloop {
         self.inner().try_sync(f)
     }
 
-    fn sync_until<R: Send, F: FnOnce() -> R + Send>(
+    fn sync_within<R: Send, F: FnOnce() -> R + Send>(
         &self,
         qos: Qos,
-        timeout: Option<Duration>,
+        when: When,
         f: F,
         site: &'static Location<'static>,
     ) -> Result<R, SyncError> {
@@ -296,7 +319,7 @@ impl Workloop {
         if let Some(error) = self.inner().deadlock(site) {
             return Err(SyncError::Deadlock(error));
         }
-        let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
+        let begin = now();
         let mut result = None;
         let mut body = || result = f.take().map(catch::catch);
         let timed = Arc::new(Timed::new(site, &mut body));
@@ -304,10 +327,8 @@ impl Workloop {
         // SAFETY: the block is on the heap and counted; `body` is touched by others only between a claim and its end, and
         // `Timed::wait` returns in no such moment. It may be sent: `F` and `R` are `Send`.
         unsafe { self.handle.body.push(qos, node) };
-        match timed.wait(deadline) {
-            Claim::Withdrawn => {
-                Err(SyncError::Timeout { label: self.label().to_owned(), after: timeout.unwrap_or_default() })
-            }
+        match timed.wait(when) {
+            Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: begin.elapsed() }),
             Claim::Dropped => Err(SyncError::Shutdown { label: self.label().to_owned() }),
             _ => match result {
                 Some(Ok(value)) => Ok(value),

@@ -15,7 +15,8 @@ use crate::sync::atomic::{
     AtomicBool,
     Ordering::{Acquire, Release},
 };
-use crate::timer::Timers;
+use crate::sync::now;
+use crate::timer::{Fire, Timers};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -34,7 +35,8 @@ impl Office {
 
     /// `Pool::add_timer`.
     fn add(&self, delay: Duration) {
-        match self.timers.add(delay, Box::new(|| {})).1 {
+        let fire = Fire::Once(Box::new(|| {}));
+        match self.timers.add_at(now().checked_add(delay), Duration::ZERO, fire).1 {
             Some(Some(keeper)) => self.parkers[keeper].unpark(),
             Some(None) => {
                 if let Some(parker) = self.sleep.take_any() {

@@ -95,7 +95,7 @@ pub enum SyncError {
     Timeout {
         /// The queue.
         label: String,
-        /// The time that was given.
+        /// How long was waited.
         after: Duration,
     },
     /// This thread is in a block that the queue waits for.

@@ -21,6 +21,7 @@ use crate::catch::{self, Payload};
 use crate::handoff::{Ended, Waiter};
 use crate::pool::{self, Place};
 use crate::sync::now;
+use crate::time::When;
 
 /// How many closures of other threads one thread runs before it lets somebody else: bounds how late its own `sync` returns.
 const COMBINE: u32 = 64;
@@ -143,7 +144,27 @@ impl Queue {
     /// With the panic of `f`.
     #[track_caller]
     pub fn sync_timeout<R: Send, F: FnOnce() -> R + Send>(&self, timeout: Duration, f: F) -> Result<R, SyncError> {
-        let site = Location::caller();
+        self.sync_within(When::from(timeout), f, Location::caller())
+    }
+
+    /// As [`sync_timeout`](Self::sync_timeout), with a point in time: by either clock, see [`When`].
+    ///
+    /// # Errors
+    /// As for `sync_timeout`.
+    ///
+    /// # Panics
+    /// With the panic of `f`.
+    #[track_caller]
+    pub fn sync_until<R: Send, F: FnOnce() -> R + Send>(&self, when: impl Into<When>, f: F) -> Result<R, SyncError> {
+        self.sync_within(when.into(), f, Location::caller())
+    }
+
+    fn sync_within<R: Send, F: FnOnce() -> R + Send>(
+        &self,
+        when: When,
+        f: F,
+        site: &'static Location<'static>,
+    ) -> Result<R, SyncError> {
         let mut f = match self.try_hold_chain(f, site) {
             Ok(value) => return Ok(value),
             Err(f) => Some(f),
@@ -151,7 +172,7 @@ impl Queue {
         if let Some(inside) = current::blocks_on(self.core()) {
             return Err(SyncError::Deadlock(DeadlockError::new(self, inside, site)));
         }
-        let deadline = now().checked_add(timeout);
+        let begin = now();
         let mut result = None;
         let mut body = || result = f.take().map(catch::catch);
         let timed = Arc::new(Timed::new(site, &mut body));
@@ -159,8 +180,8 @@ impl Queue {
         // SAFETY: the block is on the heap and counted; `body` is touched by others only between a claim and its end, and
         // `Timed::wait` returns in no such moment. It may be sent: `F` and `R` are `Send`.
         unsafe { self.core().push(node) };
-        match timed.wait(deadline) {
-            Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: timeout }),
+        match timed.wait(when) {
+            Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: begin.elapsed() }),
             Claim::Dropped => Err(SyncError::Shutdown { label: self.label().to_owned() }),
             _ => match result {
                 Some(Ok(value)) => Ok(value),
