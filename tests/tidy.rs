@@ -90,6 +90,7 @@ const UNSAFE: &[&str] = &[
     "queues/src/pool.rs",
     "queues/src/pool/cpu.rs",
     "queues/src/pool/find.rs",
+    "queues/src/pool/fork.rs",
     "queues/src/pool/worker.rs",
     "queues/src/queue.rs",
     "queues/src/queue/core.rs",
@@ -100,6 +101,7 @@ const UNSAFE: &[&str] = &[
     "queues/src/sync.rs",
     "queues/src/workloop.rs",
     "queues/src/workloop/classes.rs",
+    "queues/tests/it/fork.rs",
     "src/io/poller.rs",
 ];
 

@@ -51,6 +51,15 @@ pub use self::specific::SpecificKey;
 /// let four = lobby.sync(|| 2 + 2);
 /// assert_eq!(four, 4);
 /// ```
+///
+/// A handle cannot be released twice, nor used afterwards:
+///
+/// ```compile_fail,E0382
+/// # use singletrack_queues::Queue;
+/// let lobby = Queue::new("room.lobby");
+/// drop(lobby);
+/// drop(lobby);
+/// ```
 pub struct Queue {
     core: NonNull<QueueCore>,
 }
@@ -131,7 +140,8 @@ impl Queue {
     #[cold]
     pub(crate) fn refuse(&self, site: &'static Location<'static>) {
         self.core().pool().count_rejected();
-        log::warn!("a block submitted to \"{}\" at {site} was dropped: its runtime was shut down", self.label());
+        let why = self.core().pool().why_refused();
+        log::warn!("a block submitted to \"{}\" at {site} was dropped: {why}", self.label());
     }
 
     /// Submits a block, or gives it back.
@@ -153,6 +163,11 @@ impl Queue {
     pub(crate) fn report_panic(&self, site: &'static Location<'static>, payload: Payload) {
         self.core().pool().count_panic();
         catch::report(self.label(), site, payload);
+    }
+
+    /// Will it never run anything again, because its threads are another process's?
+    pub(crate) fn is_forked(&self) -> bool {
+        self.core().pool().is_forked()
     }
 
     /// The deadlock that a wait at `site` for this queue would be, if any.
@@ -325,7 +340,7 @@ impl QueueBuilder {
     }
 }
 
-/// A closure that was not taken because the runtime was shut down, or the main queue dropped.
+/// A closure that was not taken because the runtime was shut down, the main queue dropped, or the process is a fork child.
 pub struct Rejected<F>(pub F);
 
 impl<F> fmt::Debug for Rejected<F> {
@@ -336,7 +351,7 @@ impl<F> fmt::Debug for Rejected<F> {
 
 impl<F> fmt::Display for Rejected<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the queue takes nothing any more (its runtime was shut down, or its main queue dropped); the block comes back")
+        f.write_str("the queue takes nothing any more (its runtime was shut down, its main queue dropped, or this is a fork child); the block comes back")
     }
 }
 
@@ -363,7 +378,10 @@ impl NotSuspended {
 impl fmt::Display for NotSuspended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, label } = self;
-        write!(f, "{what} \"{label}\" is not suspended: it was resumed as often as suspended")
+        write!(
+            f,
+            "{what} \"{label}\" is not suspended: it was resumed as often as suspended; call suspend before each resume"
+        )
     }
 }
 

@@ -29,6 +29,12 @@ use crate::time::When;
 /// slots.signal();
 /// assert!(slots.try_wait());
 /// ```
+///
+/// A negative count cannot be written:
+///
+/// ```compile_fail,E0600
+/// singletrack_queues::Semaphore::new(-1);
+/// ```
 #[derive(Clone)]
 pub struct Semaphore {
     shared: Arc<Shared>,

@@ -129,6 +129,9 @@ impl<T> Task<T> {
                 let label = self.origin.label().unwrap_or_default().to_owned();
                 return Some(Err(TaskError::Deadlock { label }));
             }
+            if matches!(&self.origin, Origin::Queue(queue) if queue.is_forked()) {
+                return Some(Err(TaskError::Dropped));
+            }
             state = pool::blocking(|| {
                 while matches!(*state, State::Pending(_)) && deadline.since().is_none() {
                     state = deadline.wait(&self.shared.done, state);
@@ -210,7 +213,8 @@ pub enum TaskError {
         /// What it carried, to go on with [`std::panic::resume_unwind`].
         payload: PanicPayload,
     },
-    /// The block was dropped unrun: the runtime was shut down, or the main queue dropped.
+    /// The block was dropped unrun: the runtime was shut down, or the main queue dropped. Or it never will run here, because
+    /// this process is a fork child.
     Dropped,
     /// The wait would never end: this thread is in a block of the queue that the task waits for, or is the main thread that
     /// would have to run it.
@@ -250,9 +254,9 @@ impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Panicked { message, .. } => write!(f, "the block panicked: {message}"),
-            Self::Dropped => {
-                f.write_str("the block was dropped unrun: its runtime was shut down, or its main queue dropped")
-            }
+            Self::Dropped => f.write_str(
+                "the block will never run: its runtime was shut down, its main queue dropped, or this is a fork child",
+            ),
             Self::Deadlock { label } => write!(
                 f,
                 "deadlock: a task of \"{label}\" was waited for where that queue cannot run meanwhile: in a block of it, or on \

@@ -28,7 +28,7 @@ const LOOK_AT_THE_WALL: Duration = if cfg!(test) { Duration::from_millis(5) } el
 /// assert!(reminder.cancel());
 /// assert!(queue.submit_when(When::NEVER, || unreachable!()).cancel());
 ///
-/// let task = queue.call(|| 7);
+/// let mut task = queue.call(|| 7);
 /// assert_eq!(task.wait_until(Instant::now() + Duration::from_secs(60)).unwrap().unwrap(), 7);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

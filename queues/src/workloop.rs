@@ -319,6 +319,9 @@ impl Workloop {
         if let Some(error) = self.inner().deadlock(site) {
             return Err(SyncError::Deadlock(error));
         }
+        if self.inner().is_forked() {
+            return Err(SyncError::Shutdown { label: self.label().to_owned() });
+        }
         let begin = now();
         let mut result = None;
         let mut body = || result = f.take().map(catch::catch);

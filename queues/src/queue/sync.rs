@@ -74,6 +74,13 @@ impl Queue {
         if let Some(inside) = current::blocks_on(self.core()) {
             panic!("{}", DeadlockError::new(self, inside, site));
         }
+        if self.is_forked() {
+            panic!(
+                "sync on \"{}\" at {site}: the queue is busy, and {}",
+                self.label(),
+                self.core().pool().why_refused()
+            );
+        }
         let mut block = SyncBlock {
             node: Node::new(const { &SyncBlock::<R, F>::VTABLE }, site),
             waiter: Waiter::new(),
@@ -171,6 +178,9 @@ impl Queue {
         };
         if let Some(inside) = current::blocks_on(self.core()) {
             return Err(SyncError::Deadlock(DeadlockError::new(self, inside, site)));
+        }
+        if self.is_forked() {
+            return Err(SyncError::Shutdown { label: self.label().to_owned() });
         }
         let begin = now();
         let mut result = None;
