@@ -23,6 +23,7 @@ mod slot;
 mod source;
 mod source_end;
 mod state;
+mod ticket;
 mod timed;
 mod timer;
 mod work_item;

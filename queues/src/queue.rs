@@ -7,12 +7,17 @@
 //! it.
 
 mod assert;
+mod builder;
 mod core;
 mod current;
 mod error;
 mod later;
+mod life;
+pub(crate) mod lift;
+mod schedule;
 mod specific;
 mod sync;
+pub(crate) mod ticket;
 pub(crate) mod timed;
 
 use std::borrow::Cow;
@@ -22,14 +27,15 @@ use std::ptr::NonNull;
 
 use crate::block::{self, Node};
 use crate::catch::{self, Payload};
+use crate::qos::Qos;
 use crate::runtime::Runtime;
-use crate::state::State;
 
+pub use self::builder::QueueBuilder;
 use self::core::QueueCore;
-pub(crate) use self::core::Target;
 pub(crate) use self::current::{Frame, concurrent};
 pub use self::error::{DeadlockError, SyncError, TrySyncError};
 pub use self::later::Timer;
+pub(crate) use self::lift::OwnedLift;
 pub use self::specific::SpecificKey;
 
 /// A named serial queue: blocks submitted to it run one at a time, in order, on the workers of its runtime.
@@ -82,7 +88,7 @@ impl Queue {
 
     /// Starts to describe a queue: its runtime or its target.
     pub fn builder(label: impl Into<Cow<'static, str>>) -> QueueBuilder {
-        QueueBuilder { label: label.into(), runtime: None, target: None, inactive: false }
+        QueueBuilder::new(label.into())
     }
 
     fn core(&self) -> &QueueCore {
@@ -94,6 +100,12 @@ impl Queue {
     #[must_use]
     pub fn label(&self) -> &str {
         self.core().label()
+    }
+
+    /// The class that it was given; see [`QueueBuilder::qos`].
+    #[must_use]
+    pub fn qos(&self) -> Qos {
+        self.core().qos
     }
 
     /// The runtime whose workers run its blocks.
@@ -271,72 +283,6 @@ impl Runtime {
     #[track_caller]
     pub fn queue(&self, label: impl Into<Cow<'static, str>>) -> Queue {
         Queue::builder(label).runtime(self).build()
-    }
-}
-
-/// Describes a queue before it is made. A target must exist before what targets it, so no cycle can be built.
-#[derive(Debug)]
-#[must_use = "nothing is made before `build`"]
-pub struct QueueBuilder {
-    label: Cow<'static, str>,
-    runtime: Option<Runtime>,
-    target: Option<Queue>,
-    inactive: bool,
-}
-
-impl QueueBuilder {
-    /// Its blocks run as part of `target`: queues with a common target exclude one another and keep their own order.
-    /// The runtime is the target's then.
-    pub fn target(mut self, target: &Queue) -> Self {
-        self.target = Some(target.clone());
-        self
-    }
-
-    /// Its blocks run on the workers of `runtime` instead of the default one.
-    pub fn runtime(mut self, runtime: &Runtime) -> Self {
-        self.runtime = Some(runtime.clone());
-        self
-    }
-
-    /// It holds what is submitted until [`Queue::activate`]: to fill it, or to hand it out, before anything runs.
-    ///
-    /// `sync` waits meanwhile, too. Dropping the last handle activates it, with a warning if it holds anything: what was
-    /// submitted runs.
-    ///
-    /// ```
-    /// use singletrack_queues::Queue;
-    ///
-    /// let startup = Queue::builder("startup").inactive().build();
-    /// startup.submit(|| println!("not before the settings were read"));
-    /// startup.activate();
-    /// startup.sync(|| ());
-    /// ```
-    pub fn inactive(mut self) -> Self {
-        self.inactive = true;
-        self
-    }
-
-    /// Makes the queue.
-    ///
-    /// # Panics
-    /// When it would be on the default runtime, and that cannot be started; see [`Runtime::global`]. When both a target
-    /// and another runtime were given.
-    #[track_caller]
-    pub fn build(self) -> Queue {
-        let target = match (self.target, self.runtime) {
-            (Some(target), runtime) => {
-                assert!(
-                    runtime.is_none_or(|runtime| runtime == target.runtime()),
-                    "queue \"{}\" cannot target \"{}\": that queue is on another runtime; leave out `runtime`",
-                    self.label,
-                    target.label(),
-                );
-                Target::Queue(target)
-            }
-            (None, runtime) => Target::Pool(runtime.unwrap_or_else(Runtime::global).into_owner()),
-        };
-        let state = if self.inactive { State::inactive() } else { State::new() };
-        Queue { core: QueueCore::new(self.label, target, state, Location::caller()) }
     }
 }
 

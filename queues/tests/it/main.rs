@@ -13,6 +13,7 @@ mod misuse;
 mod once;
 mod order;
 mod panics;
+mod qos;
 mod semaphore;
 mod shutdown;
 mod source;
@@ -24,6 +25,7 @@ mod targets;
 mod task;
 mod ticker;
 mod timers;
+mod width;
 mod work_item;
 mod workloop;
 
