@@ -23,7 +23,7 @@ use crate::catch::{self, Payload};
 use crate::pool::Mark;
 use crate::qos::Qos;
 use crate::queue::timed::{Claim, Timed};
-use crate::queue::{NotSuspended, Queue, Rejected, SyncError, Timer, TrySyncError};
+use crate::queue::{NotSuspended, OwnedLift, Queue, Rejected, SyncError, Timer, TrySyncError};
 use crate::sync::now;
 use crate::task::{Origin, Promise, Task};
 use crate::time::When;
@@ -36,7 +36,8 @@ use classes::Classes;
 /// One block at a time, each happens-after the one before, on whatever thread; nothing runs in the middle of a block. Lower
 /// classes still get on: when a class that has blocks has let 32 blocks of others pass, it has a turn, so that between two of
 /// its blocks at most 36 of others run. Blocks of a class that one thread submits run in the order of its calls; blocks of
-/// different classes are in no order that a program may rely on. While a block runs, [`Qos::current`] is its class.
+/// different classes are in no order that a program may rely on. While a block runs, [`Qos::current`] is its class; while it
+/// waits, the workers take the workloop to be of that class, if that is higher than its own.
 ///
 /// A handle. Dropping the last one still runs what was submitted; if it is suspended or inactive then, it goes on, with a
 /// warning. A block that panics is logged and counted, and the workloop goes on.
@@ -194,8 +195,25 @@ impl Workloop {
             self.inner().refuse(site);
             return catch::drop_quietly(f);
         }
+        self.push(qos, f, site);
+    }
+
+    /// The workloop is of the class of the block while that waits, if that is higher than its own.
+    fn push<F: FnOnce() + Send + 'static>(&self, qos: Qos, f: F, site: &'static Location<'static>) {
+        let lift = OwnedLift::new(self.inner(), qos);
+        let lifted = lift.is_some();
+        let block = block::block(
+            move || {
+                let _lift = lift;
+                f();
+            },
+            site,
+        );
         // SAFETY: a fresh block.
-        unsafe { self.handle.body.push(qos, block::block(f, site)) };
+        unsafe { self.handle.body.push(qos, block) };
+        if lifted {
+            self.inner().hurry(qos);
+        }
     }
 
     /// Submits a block, or gives it back.
@@ -207,8 +225,7 @@ impl Workloop {
         if !self.inner().accepts_or_counts() {
             return Err(Rejected(f));
         }
-        // SAFETY: a fresh block.
-        unsafe { self.handle.body.push(qos, block::block(f, Location::caller())) };
+        self.push(qos, f, Location::caller());
         Ok(())
     }
 
@@ -322,6 +339,7 @@ impl Workloop {
         if self.inner().is_forked() {
             return Err(SyncError::Shutdown { label: self.label().to_owned() });
         }
+        let lift = OwnedLift::new(self.inner(), qos);
         let begin = now();
         let mut result = None;
         let mut body = || result = f.take().map(catch::catch);
@@ -330,6 +348,9 @@ impl Workloop {
         // SAFETY: the block is on the heap and counted; `body` is touched by others only between a claim and its end, and
         // `Timed::wait` returns in no such moment. It may be sent: `F` and `R` are `Send`.
         unsafe { self.handle.body.push(qos, node) };
+        if lift.is_some() {
+            self.inner().hurry(qos);
+        }
         match timed.wait(when) {
             Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: begin.elapsed() }),
             Claim::Dropped => Err(SyncError::Shutdown { label: self.label().to_owned() }),
