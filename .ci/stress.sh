@@ -13,6 +13,9 @@ declare -A caught_by=(
     [class-ignored]=classes
     [low-starved]=ageing
     [lift-lost]=lifts
+    [urgency-ignored]=urgency
+    [class-swapped]=class-order
+    [low-forgotten]=no-starvation
 )
 
 loom() {

@@ -28,6 +28,7 @@ mod suspend;
 mod sync;
 mod targets;
 mod timers;
+mod workloop;
 
 pub(crate) use fault::Fault;
 pub(crate) use score::Line;
@@ -43,7 +44,7 @@ use singletrack::queues::Runtime;
 use round::{Family, Ground, Place, Running};
 
 /// In the order of the table.
-const FAMILIES: [Family; 17] = [
+const FAMILIES: [Family; 18] = [
     ledger::FAMILY,
     sync::FAMILY,
     targets::FAMILY,
@@ -53,6 +54,7 @@ const FAMILIES: [Family; 17] = [
     groups::FAMILY,
     timers::FAMILY,
     sources::FAMILY,
+    workloop::FAMILY,
     apply::FAMILY,
     deadlocks::FAMILY,
     sockets::FAMILY,
@@ -270,7 +272,10 @@ mod tests {
     fn the_families_that_take_a_subject_are_those_that_must_notice() {
         let takes = |family: &&Family| Fault::ALL.iter().any(|&fault| family.must_notice(fault));
         let takers = FAMILIES.iter().filter(takes).map(|family| family.name);
-        assert_eq!(takers.collect::<Vec<_>>(), ["ledger", "barriers", "suspend", "timers", "sources", "classes"]);
+        assert_eq!(
+            takers.collect::<Vec<_>>(),
+            ["ledger", "barriers", "suspend", "timers", "sources", "workloop", "classes"]
+        );
     }
 
     #[test]

@@ -30,11 +30,17 @@ pub(crate) enum Fault {
     LowStarved,
     /// A thread that waits says nothing of its class.
     LiftLost,
+    /// Now and then a workloop's block is submitted in the lowest class.
+    UrgencyIgnored,
+    /// Now and then a workloop's block is held back and submitted behind the next one of its class.
+    ClassSwapped,
+    /// A workloop's blocks of the lowest class wait until all else ran.
+    LowForgotten,
 }
 
 impl Fault {
     /// All of them, as `--help` lists them.
-    pub(crate) const ALL: [Fault; 11] = [
+    pub(crate) const ALL: [Fault; 14] = [
         Fault::TwoAtOnce,
         Fault::OrderSwapped,
         Fault::BlockLost,
@@ -46,6 +52,9 @@ impl Fault {
         Fault::ClassIgnored,
         Fault::LowStarved,
         Fault::LiftLost,
+        Fault::UrgencyIgnored,
+        Fault::ClassSwapped,
+        Fault::LowForgotten,
     ];
 
     /// Its name on the command line.
@@ -62,6 +71,9 @@ impl Fault {
             Fault::ClassIgnored => "class-ignored",
             Fault::LowStarved => "low-starved",
             Fault::LiftLost => "lift-lost",
+            Fault::UrgencyIgnored => "urgency-ignored",
+            Fault::ClassSwapped => "class-swapped",
+            Fault::LowForgotten => "low-forgotten",
         }
     }
 
@@ -79,6 +91,9 @@ impl Fault {
             Fault::ClassIgnored => "classes",
             Fault::LowStarved => "ageing",
             Fault::LiftLost => "lifts",
+            Fault::UrgencyIgnored => "urgency",
+            Fault::ClassSwapped => "class-order",
+            Fault::LowForgotten => "no-starvation",
         }
     }
 }

@@ -6,8 +6,10 @@
 //! Not for: noticing. Rule: how often a fault occurs is counted, not drawn, so that it occurs in every round.
 
 mod classes;
+mod urgent;
 
 pub(crate) use classes::Classes;
+pub(crate) use urgent::Urgent;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
