@@ -16,6 +16,18 @@ declare -A caught_by=(
     [urgency-ignored]=urgency
     [class-swapped]=class-order
     [low-forgotten]=no-starvation
+    [cancel-ignored]=work-items
+    [captures-kept]=item-captures
+    [notify-twice]=item-notify
+    [permit-twice]=semaphores
+    [permit-lost]=semaphore-line
+    [activated-early]=inactive
+    [value-missing]=specifics
+    [tick-early]=tickers
+    [tick-lost]=ticks-counted
+    [addition-twice]=merged-sums
+    [replacement-lost]=last-values
+    [end-twice]=source-end
 )
 
 loom() {

@@ -15,7 +15,7 @@ use crate::sync::atomic::{
     AtomicBool,
     Ordering::{Acquire, Release},
 };
-use crate::sync::now;
+use crate::sync::{Mutex, lock, now};
 use crate::timer::{Fire, Timers};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -140,6 +140,35 @@ fn the_role_passes_on() {
     office.add(HOUR);
     before.join().expect("it does not panic");
     after.join().expect("it does not panic");
+}
+
+/// Two threads look at the same time whether something is due: it is fired once, in its order.
+fn two_fire() {
+    let timers = Arc::new(Timers::new());
+    let fired = Arc::new(Mutex::new(Vec::new()));
+    for number in 0..2 {
+        let fired = fired.clone();
+        let fire = Fire::Once(Box::new(move || lock(&fired).push(number)));
+        timers.add_at(Some(now()), Duration::ZERO, fire);
+    }
+    let other = {
+        let timers = timers.clone();
+        thread::spawn(move || timers.fire_due())
+    };
+    begin();
+    timers.fire_due();
+    other.join().expect("it does not panic");
+    assert_eq!(*lock(&fired), [0, 1]);
+}
+
+#[test]
+fn fire_against_fire() {
+    check(3, two_fire);
+}
+
+#[test]
+fn fire_against_fire_bites() {
+    bites("timer: whoever looks fires", 3, two_fire);
 }
 
 #[test]

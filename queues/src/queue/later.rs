@@ -141,6 +141,7 @@ impl fmt::Debug for Wall {
 impl Queue {
     /// Submits a block once `delay` has passed. Dropping the [`Timer`] does not cancel it.
     ///
+    /// Blocks are submitted in the order of their times, and those of the same time in the order of the calls.
     /// Without a delay it is submitted at once; after a delay beyond what the clock can tell, such as [`Duration::MAX`],
     /// never.
     ///
