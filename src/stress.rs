@@ -35,6 +35,7 @@ mod targets;
 mod tickers;
 mod timers;
 mod work_items;
+mod workloop;
 
 pub(crate) use fault::Fault;
 pub(crate) use score::Line;
@@ -60,6 +61,7 @@ const FAMILIES: &[Family] = &[
     groups::FAMILY,
     timers::FAMILY,
     sources::FAMILY,
+    workloop::FAMILY,
     apply::FAMILY,
     deadlocks::FAMILY,
     sockets::FAMILY,

@@ -48,6 +48,9 @@ faults! {
     ClassIgnored "class-ignored" "classes" "a queue forgets its class";
     LowStarved "low-starved" "ageing" "low blocks wait until all else ran";
     LiftLost "lift-lost" "lifts" "who waits says nothing of its class";
+    UrgencyIgnored "urgency-ignored" "urgency" "a workloop forgets a block's class";
+    ClassSwapped "class-swapped" "class-order" "two blocks of a class change places";
+    LowForgotten "low-forgotten" "no-starvation" "low blocks of a workloop come last";
     CancelIgnored "cancel-ignored" "work-items" "a cancelled item runs all the same";
     CapturesKept "captures-kept" "item-captures" "captures of a work item are held on to";
     NotifyTwice "notify-twice" "item-notify" "the end of a work item is told twice";

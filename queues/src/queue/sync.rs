@@ -24,6 +24,7 @@ use crate::handoff::{Ended, Waiter};
 use crate::pool::{self, Place};
 use crate::qos::Qos;
 use crate::sync::now;
+use crate::time::When;
 
 /// How many closures of other threads one thread runs before it lets somebody else: bounds how late its own `sync` returns.
 const COMBINE: u32 = 64;
@@ -81,6 +82,13 @@ impl Queue {
         };
         if let Some(inside) = current::blocks_on(self.core().level(), false) {
             panic!("{}", DeadlockError::new(self, inside, site));
+        }
+        if self.is_forked() {
+            panic!(
+                "sync on \"{}\" at {site}: the queue is busy, and {}",
+                self.label(),
+                self.core().pool().why_refused()
+            );
         }
         let mut block = SyncBlock {
             node: Node::new(const { &SyncBlock::<R, F>::VTABLE }, site),
@@ -157,7 +165,27 @@ impl Queue {
     /// With the panic of `f`.
     #[track_caller]
     pub fn sync_timeout<R: Send, F: FnOnce() -> R + Send>(&self, timeout: Duration, f: F) -> Result<R, SyncError> {
-        let site = Location::caller();
+        self.sync_within(When::from(timeout), f, Location::caller())
+    }
+
+    /// As [`sync_timeout`](Self::sync_timeout), with a point in time: by either clock, see [`When`].
+    ///
+    /// # Errors
+    /// As for `sync_timeout`.
+    ///
+    /// # Panics
+    /// With the panic of `f`.
+    #[track_caller]
+    pub fn sync_until<R: Send, F: FnOnce() -> R + Send>(&self, when: impl Into<When>, f: F) -> Result<R, SyncError> {
+        self.sync_within(when.into(), f, Location::caller())
+    }
+
+    fn sync_within<R: Send, F: FnOnce() -> R + Send>(
+        &self,
+        when: When,
+        f: F,
+        site: &'static Location<'static>,
+    ) -> Result<R, SyncError> {
         let mut f = match self.try_hold_chain(f, site) {
             Ok(value) => return Ok(value),
             Err(f) => Some(f),
@@ -165,7 +193,10 @@ impl Queue {
         if let Some(inside) = current::blocks_on(self.core().level(), false) {
             return Err(SyncError::Deadlock(DeadlockError::new(self, inside, site)));
         }
-        let deadline = now().checked_add(timeout);
+        if self.is_forked() {
+            return Err(SyncError::Shutdown { label: self.label().to_owned() });
+        }
+        let begin = now();
         let mut result = None;
         // Whoever runs it works for this thread.
         let qos = Qos::current();
@@ -179,8 +210,8 @@ impl Queue {
         if let Some(lift) = &lift {
             lift.hurry();
         }
-        match timed.wait(deadline) {
-            Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: timeout }),
+        match timed.wait(when) {
+            Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: begin.elapsed() }),
             Claim::Dropped => Err(SyncError::Shutdown { label: self.label().to_owned() }),
             _ => match result {
                 Some(Ok(value)) => Ok(value),
