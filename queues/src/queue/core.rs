@@ -19,7 +19,7 @@ use crate::pool::{Go, Mark, Place, Pool};
 use crate::qos::Qos;
 use crate::runtime::Owner;
 use crate::state::{Resumed, State};
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicBool, AtomicUsize};
 
 /// Blocks that a queue may run before others get their turn. Time ends a turn too, see [`Go`].
 const BUDGET: u32 = 256;
@@ -41,8 +41,6 @@ pub(crate) struct QueueCore {
     pub(super) ticket: Ticket,
     /// It waits in its target, whose root it has lifted. Guarded by the drain right.
     pub(super) lifts_root: AtomicBool,
-    /// It waits in its concurrent target, or has its turn there, and so leaves it. Guarded by the drain right.
-    pub(super) is_in_target: AtomicBool,
 }
 
 /// A million idle queues are normal. (Atomics that are watched by a model are larger.)
@@ -77,7 +75,6 @@ impl QueueCore {
             qos,
             ticket: Ticket::new(),
             lifts_root: AtomicBool::new(false),
-            is_in_target: AtomicBool::new(false),
         };
         NonNull::from(Box::leak(Box::new(core)))
     }
@@ -252,8 +249,6 @@ impl QueueCore {
         unsafe { self.mail.set_front(front) };
         let pool = Arc::as_ptr(self.pool());
         mark.lane(outer);
-        // Relaxed: guarded by the drain right. Who takes it from the list does not take it from the target.
-        self.is_in_target.store(false, Relaxed);
         // SAFETY: as in `drain`. The queue is not touched after `hold` succeeded: `enter` has its address only.
         let held = unsafe { &*pool }.held.enter(self.lane(), || self.state.hold());
         if !held {
@@ -304,13 +299,13 @@ impl QueueCore {
         }
     }
 
-    unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
+    pub(super) unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
         let this = node.cast::<Self>();
         // SAFETY: the node of a queue, whose holder passes the drain right on with it, or that holds a handle.
         unsafe {
             let met = this.as_ref().ticket.meet();
             if met.drains {
-                let _turn = this.as_ref().leaves_target();
+                this.as_ref().leaves_target();
                 Self::drain(this);
             }
             if met.has_handle {
@@ -322,14 +317,14 @@ impl QueueCore {
 
     unsafe fn nothing_to_finish(_: NonNull<Node>) {}
 
-    unsafe fn discard(node: NonNull<Node>) -> u64 {
+    pub(super) unsafe fn discard(node: NonNull<Node>) -> u64 {
         let this = node.cast::<Self>();
         // SAFETY: as in `run`.
         unsafe {
             let met = this.as_ref().ticket.meet();
             let mut count = 0;
             if met.drains {
-                let _turn = this.as_ref().leaves_target();
+                this.as_ref().leaves_target();
                 count = Self::discard_from(this, this.as_ref().mail.front());
             }
             if met.has_handle {

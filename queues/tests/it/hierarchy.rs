@@ -1,9 +1,9 @@
 //! Serial and concurrent queues in one hierarchy: each level keeps its width, its order and its barriers.
 
 use crate::{LONG, Latch, runtime, wait_until};
-use singletrack_queues::{ConcurrentQueue, Queue, Runtime, SyncError, TargetQueue, TrySyncError};
+use singletrack_queues::{ConcurrentQueue, Group, Isolated, Queue, Runtime, SyncError, TargetQueue, TrySyncError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -342,6 +342,64 @@ fn a_block_of_a_concurrent_queue_may_sync_on_what_targets_it_even_while_a_barrie
         written
     });
     assert!(written.wait().is_ok());
+}
+
+/// The log is busy and stands behind a barrier, or has no room, because of the very thread that waits for it.
+#[test]
+fn a_block_that_waits_for_a_busy_queue_of_its_own_target_is_not_waited_for_by_it() {
+    let runtime = runtime(2);
+    for width in [1, 2] {
+        let root = ConcurrentQueue::builder("root").runtime(&runtime).width(width).build();
+        let middle = Queue::builder("middle").target(&root).build();
+        let log = Isolated::new(&Queue::builder("log").target(&middle).build(), Vec::new());
+        let written = root.sync(|| {
+            let written = root.barrier_call(|| ());
+            log.submit(|log| log.push(1));
+            log.sync(|log| log.push(2));
+            assert_eq!(log.queue().sync_timeout(LONG, || 3), Ok(3));
+            log.submit(|log| log.push(4));
+            written
+        });
+        assert!(written.wait().is_ok());
+        assert_eq!(log.sync(|log| log.clone()), [1, 2, 4]);
+    }
+}
+
+#[test]
+fn storms_of_blocks_that_wait_for_queues_of_their_own_target_neither_hang_nor_break_anything() {
+    let runtime = runtime(2);
+    let root = ConcurrentQueue::builder("root").runtime(&runtime).width(2).build();
+    let logs: Vec<_> = (0..2)
+        .map(|i| Isolated::new(&Queue::builder(format!("log.{i}")).target(&root).build(), (0, AtomicBool::new(false))))
+        .collect();
+    let (inside, group) = (Arc::new(AtomicUsize::new(0)), Group::new());
+    for i in 0..2_000 {
+        let (logs, within, member) = (logs.clone(), inside.clone(), group.clone());
+        group.enter();
+        root.submit(move || {
+            within.fetch_add(1, SeqCst);
+            let log = &logs[i % 2];
+            let alone = |log: &mut (usize, AtomicBool)| {
+                assert!(!log.1.swap(true, SeqCst), "two at once");
+                log.0 += 1;
+                log.1.store(false, SeqCst);
+            };
+            log.submit(alone);
+            log.sync(alone);
+            within.fetch_sub(1, SeqCst);
+            member.leave().expect("entered above");
+        });
+        if i % 8 == 0 {
+            let inside = inside.clone();
+            root.barrier(move || assert_eq!(inside.load(SeqCst), 0, "a barrier beside a block"));
+        }
+    }
+    group.wait();
+    root.barrier_sync(|| ());
+    for log in &logs {
+        assert_eq!(log.sync(|log| log.0), 2_000);
+    }
+    assert_eq!(runtime.stats().panics, 0);
 }
 
 #[test]
