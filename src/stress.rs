@@ -9,24 +9,31 @@
 mod apply;
 mod barriers;
 mod choice;
+mod classes;
 mod deadlocks;
 mod fairness;
 mod fault;
 mod groups;
+mod inactive;
 mod ledger;
 mod many_queues;
+mod merges;
 mod panics;
 mod round;
 mod score;
+mod semaphores;
 mod shutdown;
 mod sleepers;
 mod sockets;
 mod sources;
+mod specifics;
 mod subject;
 mod suspend;
 mod sync;
 mod targets;
+mod tickers;
 mod timers;
+mod work_items;
 
 pub(crate) use fault::Fault;
 pub(crate) use score::Line;
@@ -42,7 +49,7 @@ use singletrack::queues::Runtime;
 use round::{Family, Ground, Place, Running};
 
 /// In the order of the table.
-const FAMILIES: [Family; 16] = [
+const FAMILIES: &[Family] = &[
     ledger::FAMILY,
     sync::FAMILY,
     targets::FAMILY,
@@ -55,9 +62,16 @@ const FAMILIES: [Family; 16] = [
     apply::FAMILY,
     deadlocks::FAMILY,
     sockets::FAMILY,
+    work_items::FAMILY,
+    semaphores::FAMILY,
+    inactive::FAMILY,
+    specifics::FAMILY,
+    tickers::FAMILY,
+    merges::FAMILY,
     sleepers::FAMILY,
     fairness::FAMILY,
     many_queues::FAMILY,
+    classes::FAMILY,
     shutdown::FAMILY,
 ];
 
@@ -200,8 +214,8 @@ struct Stage<'a> {
 
 impl Stage<'_> {
     fn perform(&mut self) {
-        // A broken queue is for the families that take theirs through the wrapper.
-        let chosen = |family: &&Family| self.plan.fault.is_none() || family.takes_a_subject();
+        // A queue that is broken on purpose is for the family that must notice.
+        let chosen = |family: &&Family| self.plan.fault.is_none_or(|fault| family.must_notice(fault));
         let (beside, alone): (Vec<_>, Vec<_>) =
             FAMILIES.iter().filter(chosen).partition(|family| family.place == Place::Beside);
         let share = if alone.is_empty() { 1.0 } else { BESIDE };
@@ -255,7 +269,7 @@ mod tests {
 
     #[test]
     fn every_fault_is_noticed_by_its_check_and_ends_the_run() {
-        for fault in Fault::ALL {
+        for &fault in Fault::ALL {
             let plan = Plan { time: Duration::from_secs(60), workers: 2, seed: 1, fault: Some(fault) };
             let verdict = run(&plan, &mut |_| ()).expect("a few threads and descriptors");
             let broken: Vec<_> = verdict.checks.iter().filter(|line| !line.ok).map(|line| line.name).collect();
@@ -265,9 +279,11 @@ mod tests {
     }
 
     #[test]
-    fn the_families_that_take_a_subject_are_those_that_must_notice() {
-        let takers = FAMILIES.iter().filter(|family| family.takes_a_subject()).map(|family| family.name);
-        assert_eq!(takers.collect::<Vec<_>>(), ["ledger", "barriers", "suspend", "timers", "sources"]);
+    fn each_fault_has_one_family_that_must_notice_it() {
+        for &fault in Fault::ALL {
+            let families = FAMILIES.iter().filter(|family| family.must_notice(fault)).map(|family| family.name);
+            assert_eq!(families.count(), 1, "{fault}");
+        }
     }
 
     #[test]

@@ -32,6 +32,7 @@ const PURE: &[&str] = &[
     "queues/src/state",
     "queues/src/ticker/schedule",
     "queues/src/timer/deadlines",
+    "queues/src/workloop/turns",
     "src/http",
     "src/ws",
     "src/route",
@@ -65,6 +66,7 @@ const IMPURE: &[&str] = &[
 
 /// Rule 6: where `unsafe` may stand.
 const UNSAFE: &[&str] = &[
+    "queues/benches/counts/meter.rs",
     "queues/src/apply.rs",
     "queues/src/block.rs",
     "queues/src/handoff.rs",
@@ -84,6 +86,7 @@ const UNSAFE: &[&str] = &[
     "queues/src/models/ticket.rs",
     "queues/src/models/timed.rs",
     "queues/src/models/work_item.rs",
+    "queues/src/models/workloop.rs",
     "queues/src/pool.rs",
     "queues/src/pool/cpu.rs",
     "queues/src/pool/find.rs",
@@ -104,6 +107,8 @@ const UNSAFE: &[&str] = &[
     "queues/src/queue/timed.rs",
     "queues/src/source.rs",
     "queues/src/sync.rs",
+    "queues/src/workloop.rs",
+    "queues/src/workloop/classes.rs",
     "src/io/poller.rs",
 ];
 

@@ -53,6 +53,10 @@ mod main_queue;
 pub use main_queue::{Budget, Local, MainHandle, MainQueue, MainStats};
 
 #[allow(unsafe_code)]
+mod workloop;
+pub use workloop::{Workloop, WorkloopBuilder};
+
+#[allow(unsafe_code)]
 mod isolated;
 pub use isolated::Isolated;
 
@@ -61,6 +65,9 @@ pub use group::{Group, UnbalancedLeave};
 
 mod semaphore;
 pub use semaphore::Semaphore;
+
+mod once;
+pub use once::Once;
 
 mod task;
 pub use task::{PanicPayload, Task, TaskError};

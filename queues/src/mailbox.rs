@@ -69,12 +69,6 @@ impl Mailbox {
         }
     }
 
-    /// Nothing is in it, or is it only now coming in?
-    pub(crate) fn is_idle(&self) -> bool {
-        // Relaxed: for a report; nothing is read because of it.
-        self.tail.load(Relaxed).is_null()
-    }
-
     /// Takes an idle mailbox with `node` as its front; false if it is owned.
     ///
     /// # Safety
@@ -93,6 +87,13 @@ impl Mailbox {
                     Relaxed,
                 )
                 .is_ok()
+    }
+
+    /// Does nobody own it? What the calling thread pushed is seen, what others push now perhaps.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        // Acquire: everything under the last owner happened before; partner: the Release in `try_close`.
+        self.tail.load(Acquire).is_null()
     }
 
     /// The first node.

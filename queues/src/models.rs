@@ -16,6 +16,7 @@ mod handoff;
 mod mailbox;
 mod main_queue;
 mod monitor;
+mod once;
 mod semaphore;
 mod sleep;
 mod slot;
@@ -26,6 +27,7 @@ mod ticket;
 mod timed;
 mod timer;
 mod work_item;
+mod workloop;
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -7,6 +7,7 @@
 //! it.
 
 pub(crate) mod assert;
+mod builder;
 pub(crate) mod concurrent;
 mod core;
 mod current;
@@ -28,11 +29,11 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 use crate::block::{self, Node};
-use crate::catch;
+use crate::catch::{self, Payload};
 use crate::qos::Qos;
 use crate::runtime::Runtime;
-use crate::state::State;
 
+pub use self::builder::QueueBuilder;
 use self::core::QueueCore;
 pub use self::error::{DeadlockError, SyncError, TrySyncError};
 pub(crate) use self::lift::OwnedLift;
@@ -81,7 +82,7 @@ impl Queue {
 
     /// Starts to describe a queue: its runtime or its target.
     pub fn builder(label: impl Into<Cow<'static, str>>) -> QueueBuilder {
-        QueueBuilder { label: label.into(), runtime: None, target: None, inactive: false, qos: Qos::Default }
+        QueueBuilder::new(label.into())
     }
 
     fn core(&self) -> &QueueCore {
@@ -127,8 +128,23 @@ impl Queue {
         unsafe { self.core().push(block::block(f, site)) };
     }
 
+    /// May the calling thread submit?
+    #[inline]
+    pub(crate) fn accepts(&self) -> bool {
+        self.core().pool().accepts()
+    }
+
+    /// May the calling thread submit? Counts it if not.
+    pub(crate) fn accepts_or_counts(&self) -> bool {
+        let accepts = self.accepts();
+        if !accepts {
+            self.core().pool().count_rejected();
+        }
+        accepts
+    }
+
     #[cold]
-    fn refuse(&self, site: &'static Location<'static>) {
+    pub(crate) fn refuse(&self, site: &'static Location<'static>) {
         self.core().pool().count_rejected();
         log::warn!("a block submitted to \"{}\" at {site} was dropped: its runtime was shut down", self.label());
     }
@@ -139,8 +155,7 @@ impl Queue {
     /// [`Rejected`], with the closure in it, after the runtime was shut down.
     #[track_caller]
     pub fn try_submit<F: FnOnce() + Send + 'static>(&self, f: F) -> Result<(), Rejected<F>> {
-        if !self.core().pool().accepts() {
-            self.core().pool().count_rejected();
+        if !self.accepts_or_counts() {
             return Err(Rejected(f));
         }
         // SAFETY: a fresh block.
@@ -149,6 +164,8 @@ impl Queue {
     }
 
     /// Submits a block once `delay` has passed. Dropping the [`Timer`] does not cancel it.
+    ///
+    /// Blocks are submitted in the order of their times, and those of the same time in the order of the calls.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -159,13 +176,38 @@ impl Queue {
     #[track_caller]
     pub fn submit_after<F: FnOnce() + Send + 'static>(&self, delay: Duration, f: F) -> Timer {
         let (queue, site) = (self.clone(), Location::caller());
-        let pool = self.core().pool();
-        if !pool.accepts() {
+        self.fire_after(delay, site, move || queue.submit_at(f, site))
+    }
+
+    /// Calls `fire`, which is short and submits what was given at `site`, once `delay` has passed.
+    pub(crate) fn fire_after<F: FnOnce() + Send + 'static>(
+        &self,
+        delay: Duration,
+        site: &'static Location<'static>,
+        fire: F,
+    ) -> Timer {
+        if !self.accepts() {
             self.refuse(site);
             return Timer { runtime: self.runtime(), key: None };
         }
-        let key = pool.add_timer(delay, Box::new(move || queue.submit_at(f, site)));
-        Timer { runtime: self.runtime(), key: Some(key) }
+        Timer { runtime: self.runtime(), key: Some(self.core().pool().add_timer(delay, Box::new(fire))) }
+    }
+
+    /// Logs and counts the panic of a block that runs in a lane of this queue.
+    #[cold]
+    pub(crate) fn report_panic(&self, site: &'static Location<'static>, payload: Payload) {
+        self.core().pool().count_panic();
+        catch::report(self.label(), site, payload);
+    }
+
+    /// The deadlock that a wait at `site` for this queue would be, if any.
+    pub(crate) fn deadlock(&self, site: &'static Location<'static>) -> Option<DeadlockError> {
+        current::blocks_on(self.core().level(), false).map(|inside| DeadlockError::new(self, inside, site))
+    }
+
+    /// Nobody is left who could resume or activate it, though handles are: what it holds (`busy`) runs.
+    pub(crate) fn let_go(&self, busy: bool) {
+        self.core().let_go(busy);
     }
 
     /// Is the calling thread in a block that has to end before this queue can run: its own, or one that shares a target?
@@ -259,98 +301,6 @@ impl Runtime {
     #[track_caller]
     pub fn queue(&self, label: impl Into<Cow<'static, str>>) -> Queue {
         Queue::builder(label).runtime(self).build()
-    }
-}
-
-/// Describes a queue before it is made. A target must exist before what targets it, so no cycle can be built.
-#[derive(Debug)]
-#[must_use = "nothing is made before `build`"]
-pub struct QueueBuilder {
-    label: Cow<'static, str>,
-    runtime: Option<Runtime>,
-    target: Option<Target>,
-    inactive: bool,
-    qos: Qos,
-}
-
-impl QueueBuilder {
-    /// Its blocks run as part of `target`, a [`Queue`] or a [`ConcurrentQueue`](crate::ConcurrentQueue): given as a
-    /// reference. The runtime is the target's then.
-    ///
-    /// Queues with a common serial target exclude one another and keep their own order. Those with a common concurrent target
-    /// run beside one another, within its width; its barriers run when none of them is in a block.
-    ///
-    /// ```
-    /// use singletrack_queues::{ConcurrentQueue, Queue};
-    ///
-    /// let disk = ConcurrentQueue::builder("disk").width(2).build();
-    /// let files: Vec<_> = (0..10).map(|i| Queue::builder(format!("file.{i}")).target(&disk).build()).collect();
-    /// // Each in its own order, two of them at a time.
-    /// files.iter().for_each(|file| file.submit(|| ()));
-    /// ```
-    pub fn target(mut self, target: impl Into<TargetQueue>) -> Self {
-        self.target = Some(target.into().0);
-        self
-    }
-
-    /// Its blocks run on the workers of `runtime` instead of the default one.
-    pub fn runtime(mut self, runtime: &Runtime) -> Self {
-        self.runtime = Some(runtime.clone());
-        self
-    }
-
-    /// It holds what is submitted until [`Queue::activate`]: to fill it, or to hand it out, before anything runs.
-    ///
-    /// `sync` waits meanwhile, too. Dropping the last handle activates it, with a warning if it holds anything: what was
-    /// submitted runs.
-    ///
-    /// ```
-    /// use singletrack_queues::Queue;
-    ///
-    /// let startup = Queue::builder("startup").inactive().build();
-    /// startup.submit(|| println!("not before the settings were read"));
-    /// startup.activate();
-    /// startup.sync(|| ());
-    /// ```
-    pub fn inactive(mut self) -> Self {
-        self.inactive = true;
-        self
-    }
-
-    /// How urgent its blocks are; [`Qos::Default`] unless said otherwise.
-    ///
-    /// When the workers have more to do than they can, they take a higher class first. A lower one still progresses: of
-    /// sixteen turns one goes to the others, and a turn ends after 256 blocks or two milliseconds. A thread of a higher class
-    /// that waits in [`sync`](Queue::sync) lifts the queue, and with it what it targets, to its own class until its closure
-    /// ran. On a target the higher of both classes counts.
-    ///
-    /// ```
-    /// use singletrack_queues::{Qos, Queue};
-    ///
-    /// let index = Queue::builder("index").qos(Qos::Background).build();
-    /// index.submit(|| assert_eq!(Qos::current(), Qos::Background));
-    /// let frame = Queue::builder("frame").qos(Qos::UserInteractive).build();
-    /// frame.submit(move || index.sync(|| println!("ahead of all other work in the background")));
-    /// ```
-    pub fn qos(mut self, qos: Qos) -> Self {
-        self.qos = qos;
-        self
-    }
-
-    /// Makes the queue.
-    ///
-    /// # Panics
-    /// When it would be on the default runtime, and that cannot be started; see [`Runtime::global`]. When both a target
-    /// and another runtime were given.
-    #[track_caller]
-    pub fn build(self) -> Queue {
-        let target = Target::choose(&self.label, self.target, self.runtime);
-        let state = if self.inactive { State::inactive() } else { State::new() };
-        let queue = Queue { core: QueueCore::new(self.label, target, state, self.qos, Location::caller()) };
-        if self.qos != Qos::Default {
-            queue.core().pool().grade();
-        }
-        queue
     }
 }
 

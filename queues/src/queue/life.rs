@@ -85,6 +85,17 @@ impl QueueCore {
         }
     }
 
+    /// See [`Queue::let_go`].
+    pub(super) fn let_go(&self, busy: bool) {
+        let before = self.state.clear();
+        if before.drainer_left || busy && (before.suspended || before.inactive) {
+            self.warn_retired(before);
+        }
+        if before.drainer_left {
+            self.schedule_held();
+        }
+    }
+
     fn warn_retired(&self, before: Cleared) {
         let why = if before.inactive { "before it was activated" } else { "while suspended" };
         log::warn!("queue \"{}\" lost its last handle {why}; what it holds runs now", self.label());

@@ -7,7 +7,6 @@ use super::target::Target;
 use super::ticket::Scheduled;
 use crate::block::Runnable;
 use crate::pool::{Place, Pool};
-use crate::qos::Qos;
 use crate::sync::atomic::Ordering::Relaxed;
 
 impl QueueCore {
@@ -22,7 +21,8 @@ impl QueueCore {
                 // It may have served as the stub of the own mailbox: then it still points at what came behind it there.
                 // Relaxed: the push publishes it.
                 self.node.next.store(std::ptr::null_mut(), Relaxed);
-                if self.qos > Qos::Background && self.lift_root(self.qos) {
+                // A target of its class, or a higher one, sees to its root itself.
+                if self.qos > target.core().qos && self.lift_root(self.qos) {
                     // Kept: with the push this queue may be drained and freed, and it was what kept the target.
                     let (target, qos) = (target.clone(), self.qos);
                     self.lifts_root.store(true, Relaxed);
