@@ -338,6 +338,15 @@ impl Handle {
         self.resumed(self.state.activate());
     }
 
+    /// The narrowest of the chain.
+    pub(crate) fn room(&self) -> usize {
+        let width = |level| match level {
+            Level::Serial(_) => 1,
+            Level::Concurrent(body) => body.gate.width() as usize,
+        };
+        self.level().chain().map(width).min().unwrap_or(1)
+    }
+
     pub(crate) fn level(&self) -> Level<'_> {
         Level::Concurrent(self)
     }
