@@ -14,6 +14,7 @@ mod deadlocks;
 mod fairness;
 mod fault;
 mod groups;
+mod hierarchy;
 mod inactive;
 mod ledger;
 mod many_queues;
@@ -54,6 +55,7 @@ const FAMILIES: &[Family] = &[
     sync::FAMILY,
     targets::FAMILY,
     barriers::FAMILY,
+    hierarchy::FAMILY,
     suspend::FAMILY,
     panics::FAMILY,
     groups::FAMILY,

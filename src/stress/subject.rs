@@ -5,9 +5,11 @@
 //! goes straight to the queue.
 //! Not for: noticing. Rule: how often a fault occurs is counted, not drawn, so that it occurs in every round.
 
+mod chains;
 mod classes;
 mod objects;
 
+pub(crate) use chains::{Chains, Either};
 pub(crate) use classes::Classes;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
