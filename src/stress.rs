@@ -15,6 +15,7 @@ mod event_sources;
 mod fairness;
 mod fault;
 mod groups;
+mod hierarchy;
 mod inactive;
 mod ledger;
 mod many_queues;
@@ -56,6 +57,7 @@ const FAMILIES: &[Family] = &[
     sync::FAMILY,
     targets::FAMILY,
     barriers::FAMILY,
+    hierarchy::FAMILY,
     suspend::FAMILY,
     panics::FAMILY,
     groups::FAMILY,

@@ -18,6 +18,7 @@ use super::error::{DeadlockError, SyncError, TrySyncError};
 use super::lift::Lift;
 use super::target::Target;
 use super::timed::{Claim, Timed};
+use super::visit::Guest;
 use crate::block::{self, Kind, Node, VTable};
 use crate::catch::{self, Payload};
 use crate::handoff::{Ended, Waiter};
@@ -98,12 +99,15 @@ impl Queue {
             result: None,
         };
         let node = NonNull::from(&mut block).cast::<Node>();
-        let lift = Lift::here(self.core());
+        let (lift, guest) = (Lift::here(self.core()), Guest::here(self.core()));
         // SAFETY: the block stays on this stack until the waiter ended. It may be sent: `F` and `R` are `Send`.
         let ended = unsafe {
             self.core().push(node);
             if let Some(lift) = &lift {
                 lift.hurry();
+            }
+            if let Some(guest) = &guest {
+                guest.hurry();
             }
             let waiter = &raw const (*node.cast::<SyncBlock<R, F>>().as_ptr()).waiter;
             match (*waiter).spin() {
@@ -203,12 +207,15 @@ impl Queue {
         let mut body = || result = f.take().map(|f| qos.at_least(|| catch::catch(f)));
         let timed = Arc::new(Timed::new(site, &mut body));
         let node = Timed::into_node(timed.clone());
-        let lift = Lift::here(self.core());
+        let (lift, guest) = (Lift::here(self.core()), Guest::here(self.core()));
         // SAFETY: the block is on the heap and counted; `body` is touched by others only between a claim and its end, and
         // `Timed::wait` returns in no such moment. It may be sent: `F` and `R` are `Send`.
         unsafe { self.core().push(node) };
         if let Some(lift) = &lift {
             lift.hurry();
+        }
+        if let Some(guest) = &guest {
+            guest.hurry();
         }
         match timed.wait(when) {
             Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: begin.elapsed() }),
