@@ -42,7 +42,7 @@ impl Gate {
 
     fn change(&self, step: impl FnMut(u64) -> Option<u64>) -> bool {
         // AcqRel: who comes in sees what those did who left before; Relaxed on failure, nothing is read then.
-        self.0.fetch_update(AcqRel, Relaxed, step).is_ok()
+        self.0.fetch_update(order_unless("gate: who comes in does not acquire", AcqRel), Relaxed, step).is_ok()
     }
 
     /// A reader comes in, if nothing is listed and nobody writes.
@@ -55,7 +55,7 @@ impl Gate {
     /// A barrier comes in, if nothing at all is here.
     #[inline]
     pub(crate) fn try_write(&self) -> bool {
-        self.0.compare_exchange(0, WRITER, Acquire, Relaxed).is_ok()
+        self.0.compare_exchange(0, WRITER, order_unless("gate: a writer does not acquire", Acquire), Relaxed).is_ok()
     }
 
     /// A reader leaves. `true`: the caller must send the drainer back.
@@ -68,7 +68,7 @@ impl Gate {
             self.0.fetch_sub(READER, AcqRel);
             before
         } else {
-            self.0.fetch_sub(READER, AcqRel)
+            self.0.fetch_sub(READER, order_unless("gate: a reader does not release", AcqRel))
         };
         before & READERS == READER && before & WAITING != 0 && self.take_waiting()
     }
@@ -76,12 +76,15 @@ impl Gate {
     /// A barrier that came by [`try_write`](Self::try_write) leaves. `true`: as for `read_ends`.
     #[must_use]
     pub(crate) fn write_ends(&self) -> bool {
-        let before = self.0.fetch_and(!WRITER, AcqRel);
+        let before = self.0.fetch_and(!WRITER, order_unless("gate: a writer does not release", AcqRel));
         before & WAITING != 0 && self.take_waiting()
     }
 
     /// Of those who see that the drainer waits and nobody is in, one sends it back.
     fn take_waiting(&self) -> bool {
+        if planted("gate: who sends the drainer back leaves the note") {
+            return true;
+        }
         self.change(
             |word| if word & WAITING != 0 && word & (WRITER | READERS) == 0 { Some(word & !WAITING) } else { None },
         )
