@@ -9,6 +9,7 @@
 mod apply;
 mod barriers;
 mod choice;
+mod classes;
 mod deadlocks;
 mod fairness;
 mod fault;
@@ -70,6 +71,7 @@ const FAMILIES: &[Family] = &[
     sleepers::FAMILY,
     fairness::FAMILY,
     many_queues::FAMILY,
+    classes::FAMILY,
     shutdown::FAMILY,
 ];
 
@@ -212,8 +214,8 @@ struct Stage<'a> {
 
 impl Stage<'_> {
     fn perform(&mut self) {
-        // A broken queue is for the families that take theirs through the wrapper.
-        let chosen = |family: &&Family| self.plan.fault.is_none() || family.takes_a_subject();
+        // A queue that is broken on purpose is for the family that must notice.
+        let chosen = |family: &&Family| self.plan.fault.is_none_or(|fault| family.must_notice(fault));
         let (beside, alone): (Vec<_>, Vec<_>) =
             FAMILIES.iter().filter(chosen).partition(|family| family.place == Place::Beside);
         let share = if alone.is_empty() { 1.0 } else { BESIDE };
@@ -277,22 +279,11 @@ mod tests {
     }
 
     #[test]
-    fn the_families_that_take_a_subject_are_those_that_must_notice() {
-        let takers = FAMILIES.iter().filter(|family| family.takes_a_subject()).map(|family| family.name);
-        let expected = [
-            "ledger",
-            "barriers",
-            "suspend",
-            "timers",
-            "sources",
-            "work-items",
-            "semaphores",
-            "inactive",
-            "specifics",
-            "tickers",
-            "merges",
-        ];
-        assert_eq!(takers.collect::<Vec<_>>(), expected);
+    fn each_fault_has_one_family_that_must_notice_it() {
+        for &fault in Fault::ALL {
+            let families = FAMILIES.iter().filter(|family| family.must_notice(fault)).map(|family| family.name);
+            assert_eq!(families.count(), 1, "{fault}");
+        }
     }
 
     #[test]

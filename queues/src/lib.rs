@@ -45,13 +45,16 @@ pub use parallel::parallel;
 mod work_item;
 pub use work_item::{BarrierItem, WorkEnd, WorkHandle, WorkItem};
 
-#[allow(unsafe_code)]
 mod concurrent;
 pub use concurrent::{ConcurrentQueue, ConcurrentQueueBuilder};
 
 #[allow(unsafe_code)]
 mod main_queue;
 pub use main_queue::{Budget, Local, MainHandle, MainQueue, MainStats};
+
+#[allow(unsafe_code)]
+mod workloop;
+pub use workloop::{Workloop, WorkloopBuilder};
 
 #[allow(unsafe_code)]
 mod isolated;
@@ -63,13 +66,17 @@ pub use group::{Group, UnbalancedLeave};
 mod semaphore;
 pub use semaphore::Semaphore;
 
+mod once;
+pub use once::Once;
+
 mod task;
 pub use task::{PanicPayload, Task, TaskError};
 
 #[allow(unsafe_code)]
 mod queue;
 pub use queue::{
-    DeadlockError, NotSuspended, Queue, QueueBuilder, Rejected, SpecificKey, SyncError, Timer, TrySyncError,
+    DeadlockError, NotSuspended, Queue, QueueBuilder, Rejected, SpecificKey, SyncError, TargetQueue, Timer,
+    TrySyncError,
 };
 
 mod runtime;

@@ -5,127 +5,61 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A promise that is broken on purpose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// Now and then a block goes to a second queue.
-    TwoAtOnce,
-    /// Now and then a block is held back and submitted behind the next one.
-    OrderSwapped,
-    /// Now and then a block is dropped.
-    BlockLost,
-    /// Now and then a block's body runs twice.
-    BlockTwice,
-    /// Now and then a barrier is submitted behind the reader that follows it.
-    BarrierOvertaken,
-    /// Now and then a `resume` does nothing.
-    ResumeLost,
-    /// Now and then a timer gets half its delay.
-    TimerEarly,
-    /// Now and then a signal is not merged.
-    SignalLost,
-    /// Now and then a work item that was cancelled runs all the same.
-    CancelIgnored,
-    /// Now and then somebody else holds what a work item captured.
-    CapturesKept,
-    /// Now and then the end of a work item is told twice.
-    NotifyTwice,
-    /// Now and then a semaphore is signalled twice.
-    PermitTwice,
-    /// Now and then a semaphore is not signalled.
-    PermitLost,
-    /// Now and then an inactive queue is activated when it is made.
-    ActivatedEarly,
-    /// Now and then a queue is not given its value.
-    ValueMissing,
-    /// Now and then a ticker gets half its interval.
-    TickEarly,
-    /// Now and then a call of a ticker is swallowed.
-    TickLost,
-    /// Now and then a number is added twice.
-    AdditionTwice,
-    /// Now and then a value does not replace the one before.
-    ReplacementLost,
-    /// Now and then the end of a source is told twice.
-    EndTwice,
+/// The table, one line a fault: its variant, its name on the command line, the check that has to notice it, and what it is.
+macro_rules! faults {
+    ($($fault:ident $name:literal $caught_by:literal $what:literal;)*) => {
+        /// A promise that is broken on purpose: now and then, unless it says more.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Fault {
+            $(#[doc = $what] $fault,)*
+        }
+
+        impl Fault {
+            /// All of them, as `--help` lists them.
+            pub(crate) const ALL: &[Fault] = &[$(Fault::$fault),*];
+
+            /// Its name on the command line.
+            pub(crate) fn name(self) -> &'static str {
+                match self { $(Fault::$fault => $name),* }
+            }
+
+            /// The check that has to notice it. Others may, too: two blocks at once are in no order.
+            pub(crate) fn caught_by(self) -> &'static str {
+                match self { $(Fault::$fault => $caught_by),* }
+            }
+
+            /// What is broken.
+            pub(crate) fn what(self) -> &'static str {
+                match self { $(Fault::$fault => $what),* }
+            }
+        }
+    };
 }
 
-impl Fault {
-    /// All of them, as `--help` lists them.
-    pub(crate) const ALL: &[Fault] = &[
-        Fault::TwoAtOnce,
-        Fault::OrderSwapped,
-        Fault::BlockLost,
-        Fault::BlockTwice,
-        Fault::BarrierOvertaken,
-        Fault::ResumeLost,
-        Fault::TimerEarly,
-        Fault::SignalLost,
-        Fault::CancelIgnored,
-        Fault::CapturesKept,
-        Fault::NotifyTwice,
-        Fault::PermitTwice,
-        Fault::PermitLost,
-        Fault::ActivatedEarly,
-        Fault::ValueMissing,
-        Fault::TickEarly,
-        Fault::TickLost,
-        Fault::AdditionTwice,
-        Fault::ReplacementLost,
-        Fault::EndTwice,
-    ];
-
-    /// Its name on the command line.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Fault::TwoAtOnce => "two-at-once",
-            Fault::OrderSwapped => "order-swapped",
-            Fault::BlockLost => "block-lost",
-            Fault::BlockTwice => "block-twice",
-            Fault::BarrierOvertaken => "barrier-overtaken",
-            Fault::ResumeLost => "resume-lost",
-            Fault::TimerEarly => "timer-early",
-            Fault::SignalLost => "signal-lost",
-            Fault::CancelIgnored => "cancel-ignored",
-            Fault::CapturesKept => "captures-kept",
-            Fault::NotifyTwice => "notify-twice",
-            Fault::PermitTwice => "permit-twice",
-            Fault::PermitLost => "permit-lost",
-            Fault::ActivatedEarly => "activated-early",
-            Fault::ValueMissing => "value-missing",
-            Fault::TickEarly => "tick-early",
-            Fault::TickLost => "tick-lost",
-            Fault::AdditionTwice => "addition-twice",
-            Fault::ReplacementLost => "replacement-lost",
-            Fault::EndTwice => "end-twice",
-        }
-    }
-
-    /// The check that has to notice it. Others may, too: two blocks at once are in no order.
-    pub(crate) fn caught_by(self) -> &'static str {
-        match self {
-            Fault::TwoAtOnce => "one-at-a-time",
-            Fault::OrderSwapped => "order",
-            Fault::BlockLost => "no-loss",
-            Fault::BlockTwice => "no-duplicate",
-            Fault::BarrierOvertaken => "barriers",
-            Fault::ResumeLost => "suspend",
-            Fault::TimerEarly => "timers",
-            Fault::SignalLost => "sources",
-            Fault::CancelIgnored => "work-items",
-            Fault::CapturesKept => "item-captures",
-            Fault::NotifyTwice => "item-notify",
-            Fault::PermitTwice => "semaphores",
-            Fault::PermitLost => "semaphore-line",
-            Fault::ActivatedEarly => "inactive",
-            Fault::ValueMissing => "specifics",
-            Fault::TickEarly => "tickers",
-            Fault::TickLost => "ticks-counted",
-            Fault::AdditionTwice => "merged-sums",
-            Fault::ReplacementLost => "last-values",
-            Fault::EndTwice => "source-end",
-        }
-    }
+faults! {
+    TwoAtOnce "two-at-once" "one-at-a-time" "a block goes to a second queue";
+    OrderSwapped "order-swapped" "order" "a block is submitted behind the next";
+    BlockLost "block-lost" "no-loss" "a block is dropped";
+    BlockTwice "block-twice" "no-duplicate" "a block runs twice";
+    BarrierOvertaken "barrier-overtaken" "barriers" "a reader goes around a barrier";
+    ResumeLost "resume-lost" "suspend" "a resume does nothing";
+    TimerEarly "timer-early" "timers" "a timer gets half its delay";
+    SignalLost "signal-lost" "sources" "a signal is not merged";
+    ClassIgnored "class-ignored" "classes" "a queue forgets its class";
+    LowStarved "low-starved" "ageing" "low blocks wait until all else ran";
+    LiftLost "lift-lost" "lifts" "who waits says nothing of its class";
+    CancelIgnored "cancel-ignored" "work-items" "a cancelled item runs all the same";
+    CapturesKept "captures-kept" "item-captures" "captures of a work item are held on to";
+    NotifyTwice "notify-twice" "item-notify" "the end of a work item is told twice";
+    PermitTwice "permit-twice" "semaphores" "a semaphore is signalled twice";
+    PermitLost "permit-lost" "semaphore-line" "a semaphore is not signalled";
+    ActivatedEarly "activated-early" "inactive" "an inactive queue is active";
+    ValueMissing "value-missing" "specifics" "a queue is not given its value";
+    TickEarly "tick-early" "tickers" "a ticker gets half its interval";
+    TickLost "tick-lost" "ticks-counted" "a call of a ticker is swallowed";
+    AdditionTwice "addition-twice" "merged-sums" "a number is added twice";
+    ReplacementLost "replacement-lost" "last-values" "a value does not replace another";
+    EndTwice "end-twice" "source-end" "the end of a source is told twice";
 }
 
 impl fmt::Display for Fault {
