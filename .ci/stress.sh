@@ -13,9 +13,21 @@ declare -A caught_by=(
     [class-ignored]=classes
     [low-starved]=ageing
     [lift-lost]=lifts
+    [cancel-ignored]=work-items
+    [captures-kept]=item-captures
+    [notify-twice]=item-notify
+    [permit-twice]=semaphores
+    [permit-lost]=semaphore-line
+    [activated-early]=inactive
+    [value-missing]=specifics
+    [tick-early]=tickers
+    [tick-lost]=ticks-counted
+    [addition-twice]=merged-sums
+    [replacement-lost]=last-values
+    [end-twice]=source-end
     [event-lost]=event-bytes
     [event-beside]=event-exclusion
-    [end-twice]=event-ends
+    [event-end-twice]=event-ends
 )
 
 loom() {

@@ -7,6 +7,7 @@
 
 mod classes;
 mod events;
+mod objects;
 
 pub(crate) use classes::Classes;
 pub(crate) use events::readable;

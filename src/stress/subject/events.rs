@@ -22,7 +22,7 @@ where
     C: Fn() + Send + 'static,
 {
     // The end comes once for each source: there is nothing to count.
-    let twice = fault == Some(Fault::EndTwice);
+    let twice = fault == Some(Fault::EventEndTwice);
     let builder = Source::builder(queue).on_cancel(move || (0..=u32::from(twice)).for_each(|_| end()));
     let (mut now, mut reader) = (Now { fault, calls: 0 }, socket.try_clone().ok());
     EventSource::readable(builder, socket, move |bytes| {
