@@ -81,6 +81,11 @@ const FAMILIES: &[Family] = &[
     shutdown::FAMILY,
 ];
 
+/// What is checked, in the order of the table.
+pub(crate) fn families() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().map(|family| family.name)
+}
+
 /// Without progress for so long, a check hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// After an interrupt, rounds that have begun may take so long to end.
