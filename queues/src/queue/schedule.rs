@@ -17,6 +17,16 @@ impl QueueCore {
         match &self.target {
             Target::Pool(owner) if owner.pool().is_graded() => self.schedule_graded(owner.pool(), place),
             Target::Pool(owner) => owner.pool().submit(Runnable(self.lane()), place),
+            _ => self.schedule_above(place),
+        }
+    }
+
+    /// As [`schedule`](Self::schedule), in the queue that is its target.
+    // Not inlined, so that a queue on the pool has a short path.
+    #[inline(never)]
+    fn schedule_above(&self, place: Place) {
+        match &self.target {
+            Target::Pool(_) => unreachable!("`schedule` sees to the pool"),
             Target::Concurrent(_) => {
                 self.node.next.store(std::ptr::null_mut(), Relaxed);
                 self.is_in_target.store(true, Relaxed);
