@@ -109,6 +109,7 @@ const UNSAFE: &[&str] = &[
     "queues/src/sync.rs",
     "queues/src/workloop.rs",
     "queues/src/workloop/classes.rs",
+    "src/event/look.rs",
     "src/io/poller.rs",
 ];
 

@@ -6,9 +6,11 @@
 //! Not for: noticing. Rule: how often a fault occurs is counted, not drawn, so that it occurs in every round.
 
 mod classes;
+mod events;
 mod objects;
 
 pub(crate) use classes::Classes;
+pub(crate) use events::readable;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

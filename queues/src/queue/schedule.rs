@@ -73,8 +73,10 @@ impl QueueCore {
             // Before its entry is in a line it lives: a token that overtakes it gives the entry a handle.
             Scheduled::Push => {
                 let now = self.class();
-                let class = if now > class && self.ticket.waits_below(now) { now } else { class };
-                pool.submit_as(Runnable(self.lane()), place, class);
+                if now > class {
+                    self.ticket.enter(now);
+                }
+                pool.submit_as(Runnable(self.lane()), place, now.max(class));
             }
             Scheduled::Revived => {
                 if let Some(kept) = &kept {
