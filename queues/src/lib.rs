@@ -64,7 +64,7 @@ mod semaphore;
 pub use semaphore::Semaphore;
 
 mod task;
-pub use task::{PanicPayload, Task, TaskError};
+pub use task::{PanicPayload, Promise, Task, TaskError};
 
 #[allow(unsafe_code)]
 mod queue;

@@ -63,8 +63,10 @@ impl Origin {
     }
 }
 
-/// The block's end of a [`Task`].
-pub(crate) struct Promise<T> {
+/// The other end of a [`Task`]: whoever has the value gives it here. Made by [`Task::promised`].
+///
+/// Dropping it ends the task with [`TaskError::Dropped`].
+pub struct Promise<T> {
     shared: Arc<Shared<T>>,
 }
 
@@ -88,6 +90,17 @@ impl<T> Task<T> {
     pub(crate) fn new(origin: Origin) -> (Self, Promise<T>) {
         let shared = Arc::new(Shared { state: Mutex::new(State::Pending(None)), done: Condvar::new() });
         (Self { shared: shared.clone(), origin }, Promise { shared })
+    }
+
+    /// A task for what is no block of a queue, such as an event that will come: the task, and the promise that ends it.
+    ///
+    /// ```
+    /// let (task, promise) = singletrack_queues::Task::promised();
+    /// std::thread::spawn(move || promise.fulfil(7));
+    /// assert_eq!(task.wait().unwrap(), 7);
+    /// ```
+    pub fn promised() -> (Self, Promise<T>) {
+        Self::new(Origin::Elsewhere)
     }
 
     /// Did the block end?
@@ -171,6 +184,11 @@ impl<T> Future for Task<T> {
 }
 
 impl<T> Promise<T> {
+    /// Gives the value to the task, and wakes who waits for it.
+    pub fn fulfil(self, value: T) {
+        self.settle(Ok(value));
+    }
+
     /// Runs `f` and gives its value, or its panic, to the task.
     pub(crate) fn keep(promise: Self, f: impl FnOnce() -> T) {
         promise.settle(catch::catch(f).map_err(TaskError::from_panic));
@@ -191,6 +209,12 @@ impl<T> Drop for Promise<T> {
         if pending {
             self.settle(Err(TaskError::Dropped));
         }
+    }
+}
+
+impl<T> fmt::Debug for Promise<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Promise(..)")
     }
 }
 

@@ -100,3 +100,13 @@ fn the_longest_timeout_waits() {
         assert_eq!(outcome.expect("no panic"), 3);
     });
 }
+
+#[test]
+fn a_promise_is_kept_from_any_thread_or_broken_when_dropped() {
+    let (task, promise) = singletrack_queues::Task::promised();
+    std::thread::spawn(move || promise.fulfil("kept"));
+    assert_eq!(task.wait().unwrap(), "kept");
+    let (task, promise) = singletrack_queues::Task::<u32>::promised();
+    drop(promise);
+    assert!(matches!(task.wait(), Err(TaskError::Dropped)));
+}
