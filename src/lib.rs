@@ -1,7 +1,7 @@
 //! Named serial queues over every core, fed by a poller per core, and a WebSocket room server on top of them.
 //!
 //! The queues are a package of their own, [`queues`], and everything that a program commonly needs is re-exported here.
-//! This package adds what they have no business with: sockets ([`io`]), HTTP and WebSocket, and rooms.
+//! This package adds what they have no business with: sockets ([`io`]), files ([`channel`]), HTTP and WebSocket, and rooms.
 //!
 //! The modules stand in reading order; each imports only from those below it.
 #![deny(unsafe_code)]
@@ -12,6 +12,9 @@ pub use singletrack_queues::{ConcurrentQueue, Group, Isolated, Queue, Runtime, S
 
 mod server;
 pub use server::{RunningServer, Server, ServerBuilder, StopReport};
+
+pub mod channel;
+pub use channel::{Channel, ChannelError};
 
 mod conn;
 
@@ -26,6 +29,9 @@ mod metrics;
 
 pub mod outbox;
 pub use outbox::SlowMember;
+
+pub mod data;
+pub use data::Data;
 
 pub mod route;
 

@@ -31,6 +31,7 @@ const PURE: &[&str] = &[
     "queues/src/state",
     "queues/src/ticker/schedule",
     "queues/src/timer/deadlines",
+    "src/data",
     "src/http",
     "src/ws",
     "src/route",

@@ -1,0 +1,49 @@
+//! A barrier: a block that waits for all before it and holds all behind it.
+//!
+//! Not for: when its turn comes (`core`). Rule: however its block ends, even unrun, the others go on afterwards, and it no
+//! longer has the descriptor then.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use super::core::{Core, Desk, at};
+use super::error::ChannelError;
+use super::sink::HandlerQueue;
+
+type Block = Box<dyn FnOnce(Result<BorrowedFd<'_>, ChannelError>) + Send>;
+
+/// See the module.
+pub(super) struct Barrier {
+    pub(super) queue: HandlerQueue,
+    pub(super) block: Block,
+}
+
+impl Barrier {
+    /// Runs the block with the error in place of the descriptor, whoever else is about.
+    pub(super) fn refuse(self, error: ChannelError) {
+        self.queue.submit(move || (self.block)(Err(error)));
+    }
+}
+
+/// Runs the block, and tells the core when that is over.
+pub(super) fn run(desk: &Desk, Barrier { queue, block }: Barrier, fd: Result<Arc<OwnedFd>, ChannelError>) {
+    let turn = Turn { fd, _end: End(desk.clone()) };
+    queue.submit(move || {
+        let turn = turn;
+        block(turn.fd.as_ref().map(|fd| fd.as_fd()).map_err(Clone::clone));
+    });
+}
+
+/// A barrier on its way: the descriptor goes first, then everybody else may go on.
+struct Turn {
+    fd: Result<Arc<OwnedFd>, ChannelError>,
+    _end: End,
+}
+
+struct End(Desk);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        at(&self.0, Core::barrier_is_over);
+    }
+}
