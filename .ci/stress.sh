@@ -10,6 +10,9 @@ declare -A caught_by=(
     [resume-lost]=suspend
     [timer-early]=timers
     [signal-lost]=sources
+    [bytes-lost]=channel-bytes
+    [water-ignored]=channel-water
+    [channel-overtaken]=channel-barriers
 )
 
 loom() {

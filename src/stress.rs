@@ -8,6 +8,7 @@
 
 mod apply;
 mod barriers;
+mod channels;
 mod choice;
 mod deadlocks;
 mod fairness;
@@ -42,7 +43,7 @@ use singletrack::queues::Runtime;
 use round::{Family, Ground, Place, Running};
 
 /// In the order of the table.
-const FAMILIES: [Family; 16] = [
+const FAMILIES: [Family; 17] = [
     ledger::FAMILY,
     sync::FAMILY,
     targets::FAMILY,
@@ -55,6 +56,7 @@ const FAMILIES: [Family; 16] = [
     apply::FAMILY,
     deadlocks::FAMILY,
     sockets::FAMILY,
+    channels::FAMILY,
     sleepers::FAMILY,
     fairness::FAMILY,
     many_queues::FAMILY,

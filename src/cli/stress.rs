@@ -26,9 +26,9 @@ const INTERRUPTED: u8 = 130;
 pub(crate) const LONG_ABOUT: &str = "\
 Puts the promises of the queues under load over all cores, and says for each whether it held.
 
-Sixteen families of checks make queues, submit numbered blocks from many threads, and compare what ran with what was \
+Seventeen families of checks make queues, submit numbered blocks from many threads, and compare what ran with what was \
 promised: one at a time, in order, none lost, none twice, sync, targets, barriers, suspend, panics, groups, timers, \
-sources, apply, deadlock reports, real sockets, sleeping blocks, fairness, many queues, shutdown. Most run beside one \
+sources, apply, deadlock reports, real sockets, channels, sleeping blocks, fairness, many queues, shutdown. Most run beside one \
 another on one runtime, so that each is the others' load.
 
 Exit code: 0 when every promise held, 1 when one was seen broken, 2 for arguments that cannot be used, 130 when it was \
@@ -49,7 +49,10 @@ Ways to break a queue, and the check that has to notice:
   barrier-overtaken  a reader goes around a barrier        barriers
   resume-lost        a resume does nothing                 suspend
   timer-early        a timer gets half its delay           timers
-  signal-lost        a signal is not merged                sources";
+  signal-lost        a signal is not merged                sources
+  bytes-lost         a write lacks its last byte           channel-bytes
+  water-ignored      a high water is not heard of          channel-water
+  channel-overtaken  a write goes around a barrier         channel-barriers";
 
 /// What `stress` understands.
 #[derive(Clone, Debug, clap::Args)]

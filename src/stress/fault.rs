@@ -24,11 +24,17 @@ pub(crate) enum Fault {
     TimerEarly,
     /// Now and then a signal is not merged.
     SignalLost,
+    /// Now and then a write to a channel lacks its last byte.
+    BytesLost,
+    /// Now and then a channel does not hear of its high water.
+    WaterIgnored,
+    /// Now and then a barrier of a channel is submitted behind the write that follows it.
+    ChannelOvertaken,
 }
 
 impl Fault {
     /// All of them, as `--help` lists them.
-    pub(crate) const ALL: [Fault; 8] = [
+    pub(crate) const ALL: [Fault; 11] = [
         Fault::TwoAtOnce,
         Fault::OrderSwapped,
         Fault::BlockLost,
@@ -37,6 +43,9 @@ impl Fault {
         Fault::ResumeLost,
         Fault::TimerEarly,
         Fault::SignalLost,
+        Fault::BytesLost,
+        Fault::WaterIgnored,
+        Fault::ChannelOvertaken,
     ];
 
     /// Its name on the command line.
@@ -50,6 +59,9 @@ impl Fault {
             Fault::ResumeLost => "resume-lost",
             Fault::TimerEarly => "timer-early",
             Fault::SignalLost => "signal-lost",
+            Fault::BytesLost => "bytes-lost",
+            Fault::WaterIgnored => "water-ignored",
+            Fault::ChannelOvertaken => "channel-overtaken",
         }
     }
 
@@ -64,6 +76,9 @@ impl Fault {
             Fault::ResumeLost => "suspend",
             Fault::TimerEarly => "timers",
             Fault::SignalLost => "sources",
+            Fault::BytesLost => "channel-bytes",
+            Fault::WaterIgnored => "channel-water",
+            Fault::ChannelOvertaken => "channel-barriers",
         }
     }
 }
