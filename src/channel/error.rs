@@ -113,6 +113,9 @@ impl ChannelError {
     /// A refusal to open `path`.
     pub(super) fn open(path: PathBuf, source: io::Error) -> ChannelError {
         let remedy = match (source.kind(), source.raw_os_error().map(rustix::io::Errno::from_raw_os_error)) {
+            (io::ErrorKind::NotFound, _) if path.parent().is_some_and(|folder| !folder.exists()) => {
+                "its folder does not exist: make that first, or name another"
+            }
             (io::ErrorKind::NotFound, _) => "name a file that exists, or open it with `create(true)`",
             (io::ErrorKind::PermissionDenied, _) => {
                 "this user lacks the permission: change that of the file or its folders"

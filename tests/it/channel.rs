@@ -5,6 +5,7 @@ mod copy;
 mod end;
 mod files;
 mod refusals;
+mod sigpipe;
 mod streams;
 mod water;
 
