@@ -26,7 +26,7 @@ const INTERRUPTED: u8 = 130;
 pub(crate) const LONG_ABOUT: &str = "\
 Puts the promises of the queues under load over all cores, and says for each whether it held.
 
-Seventeen families of checks make queues, submit numbered blocks from many threads, and compare what ran with what was \
+Eighteen families of checks make queues, submit numbered blocks from many threads, and compare what ran with what was \
 promised: one at a time, in order, none lost, none twice, sync, targets, barriers, suspend, panics, groups, timers, \
 sources, apply, deadlock reports, real sockets, channels, sleeping blocks, fairness, many queues, shutdown. Most run beside one \
 another on one runtime, so that each is the others' load.
@@ -50,6 +50,9 @@ Ways to break a queue, and the check that has to notice:
   resume-lost        a resume does nothing                 suspend
   timer-early        a timer gets half its delay           timers
   signal-lost        a signal is not merged                sources
+  class-ignored      a queue forgets its class             classes
+  low-starved        low blocks wait until all else ran    ageing
+  lift-lost          who waits says nothing of its class   lifts
   bytes-lost         a write lacks its last byte           channel-bytes
   water-ignored      a high water is not heard of          channel-water
   channel-overtaken  a write goes around a barrier         channel-barriers";

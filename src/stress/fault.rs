@@ -24,6 +24,12 @@ pub(crate) enum Fault {
     TimerEarly,
     /// Now and then a signal is not merged.
     SignalLost,
+    /// Now and then a queue is of the lowest class, whatever was asked for.
+    ClassIgnored,
+    /// Blocks of the lowest class wait until the others are over.
+    LowStarved,
+    /// A thread that waits says nothing of its class.
+    LiftLost,
     /// Now and then a write to a channel lacks its last byte.
     BytesLost,
     /// Now and then a channel does not hear of its high water.
@@ -34,7 +40,7 @@ pub(crate) enum Fault {
 
 impl Fault {
     /// All of them, as `--help` lists them.
-    pub(crate) const ALL: [Fault; 11] = [
+    pub(crate) const ALL: [Fault; 14] = [
         Fault::TwoAtOnce,
         Fault::OrderSwapped,
         Fault::BlockLost,
@@ -43,6 +49,9 @@ impl Fault {
         Fault::ResumeLost,
         Fault::TimerEarly,
         Fault::SignalLost,
+        Fault::ClassIgnored,
+        Fault::LowStarved,
+        Fault::LiftLost,
         Fault::BytesLost,
         Fault::WaterIgnored,
         Fault::ChannelOvertaken,
@@ -59,6 +68,9 @@ impl Fault {
             Fault::ResumeLost => "resume-lost",
             Fault::TimerEarly => "timer-early",
             Fault::SignalLost => "signal-lost",
+            Fault::ClassIgnored => "class-ignored",
+            Fault::LowStarved => "low-starved",
+            Fault::LiftLost => "lift-lost",
             Fault::BytesLost => "bytes-lost",
             Fault::WaterIgnored => "water-ignored",
             Fault::ChannelOvertaken => "channel-overtaken",
@@ -76,6 +88,9 @@ impl Fault {
             Fault::ResumeLost => "suspend",
             Fault::TimerEarly => "timers",
             Fault::SignalLost => "sources",
+            Fault::ClassIgnored => "classes",
+            Fault::LowStarved => "ageing",
+            Fault::LiftLost => "lifts",
             Fault::BytesLost => "channel-bytes",
             Fault::WaterIgnored => "channel-water",
             Fault::ChannelOvertaken => "channel-barriers",
