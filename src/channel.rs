@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use singletrack_queues::Task;
+use singletrack_queues::{Promise, Task};
 
 use self::barrier::Barrier;
 use self::core::{Cleanup, Core, Desk, Order, Place, at};
@@ -206,10 +206,13 @@ impl Channel {
     /// As [`read`](Self::read), with all of it as the result of a [`Task`]. It is gathered whatever the high water is, so
     /// [`TO_END`](Self::TO_END) takes as much memory as there is to read.
     ///
+    /// In a barrier's block of the same channel a wait for it is [`TaskError::Deadlock`](crate::queues::TaskError::Deadlock).
+    /// In a handler do not wait for it at all: on a stream, the operation of the handler may have to end first.
+    ///
     /// # Errors
     /// The task's value is [`Incomplete`], with what was read, when the read ended before its time.
     pub fn call_read(&self, offset: u64, length: u64) -> Task<Result<Data, Incomplete>> {
-        let (task, promise) = Task::promised();
+        let (task, promise) = self.promised();
         let whole: Whole = Box::new(move |error, data| {
             promise.fulfil(match error {
                 None => Ok(data),
@@ -226,12 +229,17 @@ impl Channel {
     /// # Errors
     /// The task's value is [`Incomplete`], with what was not written, when the write ended before its time.
     pub fn call_write(&self, offset: u64, data: impl Into<Data>) -> Task<Result<(), Incomplete>> {
-        let (data, (task, promise)) = (data.into(), Task::promised());
+        let (data, (task, promise)) = (data.into(), self.promised());
         let whole: Whole =
             Box::new(move |error, data| promise.fulfil(error.map_or(Ok(()), |error| Err(Incomplete { data, error }))));
         let check = self.check("write", offset, data.len() as u64);
         self.submit(Operation::write(self.place(offset), data, Marks::WHOLE), check, Sink::Whole(Some(whole)));
         task
+    }
+
+    fn promised<T: Send + 'static>(&self) -> (Task<T>, Promise<T>) {
+        let desk = self.handle.desk.clone();
+        Task::promised_by(format!("channel {}", self.name()), move || barrier::is_inside(&desk))
     }
 
     fn place(&self, offset: u64) -> Option<u64> {

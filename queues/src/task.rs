@@ -40,6 +40,8 @@ pub(crate) enum Origin {
     Queue(Queue),
     /// On one thread alone.
     Thread { thread: ThreadId, label: Arc<str> },
+    /// By something else, which can tell.
+    Other { label: Arc<str>, waits_for_this_thread: Box<dyn Fn() -> bool + Send + Sync> },
     /// Elsewhere: nothing is known.
     Elsewhere,
 }
@@ -48,7 +50,7 @@ impl Origin {
     fn label(&self) -> Option<&str> {
         match self {
             Self::Queue(queue) => Some(queue.label()),
-            Self::Thread { label, .. } => Some(label),
+            Self::Thread { label, .. } | Self::Other { label, .. } => Some(label),
             Self::Elsewhere => None,
         }
     }
@@ -58,6 +60,7 @@ impl Origin {
         match self {
             Self::Queue(queue) => queue.waits_for_this_thread(),
             Self::Thread { thread, .. } => std::thread::current().id() == *thread,
+            Self::Other { waits_for_this_thread, .. } => waits_for_this_thread(),
             Self::Elsewhere => false,
         }
     }
@@ -101,6 +104,22 @@ impl<T> Task<T> {
     /// ```
     pub fn promised() -> (Self, Promise<T>) {
         Self::new(Origin::Elsewhere)
+    }
+
+    /// As [`promised`](Self::promised), for what may be in the way of its own end: where `waits_for_this_thread` says so, a
+    /// wait is [`TaskError::Deadlock`] with this label, at once, and not a hang.
+    ///
+    /// ```
+    /// use singletrack_queues::{Task, TaskError};
+    ///
+    /// let (task, _promise) = Task::<u32>::promised_by("a door that this thread holds shut", || true);
+    /// assert!(matches!(task.wait(), Err(TaskError::Deadlock { .. })));
+    /// ```
+    pub fn promised_by<F>(label: impl Into<Arc<str>>, waits_for_this_thread: F) -> (Self, Promise<T>)
+    where
+        F: Fn() -> bool + Send + Sync + 'static,
+    {
+        Self::new(Origin::Other { label: label.into(), waits_for_this_thread: Box::new(waits_for_this_thread) })
     }
 
     /// Did the block end?

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
+use singletrack::queues::TaskError;
 use singletrack::{Channel, Queue};
 
 use super::{Folder, channel_pair, next, open, pattern, queue, to_read, to_write};
@@ -113,4 +114,16 @@ fn writes_beside_a_barrier_of_the_other_end_do_not_wait_for_it() {
     next(&told);
     assert!(read.is_done());
     write.wait().unwrap().unwrap();
+}
+
+#[test]
+fn a_barrier_that_waits_for_what_is_behind_it_is_told_so() {
+    let folder = Folder::new();
+    let file = Channel::stream_path(folder.path("log"), &to_write(), &queue()).unwrap();
+    let (tell, told) = channel_pair();
+    let inside = file.clone();
+    file.barrier(move |_| tell.send(inside.call_write(0, "behind").wait()).unwrap());
+    assert!(matches!(next(&told), Err(TaskError::Deadlock { label }) if label.ends_with("log")));
+    file.call_write(0, "goes on").wait().unwrap().unwrap();
+    assert_eq!(std::fs::read(folder.path("log")).unwrap(), b"behindgoes on");
 }
