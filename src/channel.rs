@@ -25,7 +25,7 @@ use std::fmt;
 use std::fs::OpenOptions;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -79,6 +79,7 @@ struct Handle {
     id: u64,
     queue: HandlerQueue,
     marks: Mutex<Marks>,
+    closed: AtomicBool,
 }
 
 impl Drop for Handle {
@@ -158,7 +159,17 @@ impl Channel {
     }
 
     fn new(desk: Desk, name: Arc<str>, order: Order, id: u64, queue: HandlerQueue) -> Channel {
-        Channel { handle: Arc::new(Handle { desk, name, order, id, queue, marks: Mutex::new(Marks::DEFAULT) }) }
+        Channel {
+            handle: Arc::new(Handle {
+                desk,
+                name,
+                order,
+                id,
+                queue,
+                marks: Mutex::new(Marks::DEFAULT),
+                closed: AtomicBool::new(false),
+            }),
+        }
     }
 
     /// The path; of a descriptor, its number and what the system calls it, such as "descriptor 7 (/etc/hosts)".
@@ -238,8 +249,9 @@ impl Channel {
     }
 
     fn promised<T: Send + 'static>(&self) -> (Task<T>, Promise<T>) {
-        let desk = self.handle.desk.clone();
-        Task::promised_by(format!("channel {}", self.name()), move || barrier::is_inside(&desk))
+        // What a closed channel is asked ends at once, wherever one waits for it. Relaxed: who closed it and asks, knows.
+        let (desk, closed) = (self.handle.desk.clone(), self.handle.closed.load(Relaxed));
+        Task::promised_by(format!("channel {}", self.name()), move || !closed && barrier::is_inside(&desk))
     }
 
     fn place(&self, offset: u64) -> Option<u64> {
@@ -331,15 +343,19 @@ impl Channel {
 
     /// Takes no operations any more: each gets [`ChannelError::Closed`]. What was submitted before is still done.
     pub fn close(&self) {
+        self.end(false);
+    }
+
+    fn end(&self, stop: bool) {
         let id = self.handle.id;
-        at(&self.handle.desk, move |core, desk| core.close(desk, id, false));
+        self.handle.closed.store(true, Relaxed);
+        at(&self.handle.desk, move |core, desk| core.close(desk, id, stop));
     }
 
     /// As [`close`](Self::close), and what this channel has not done ends with [`ChannelError::Stopped`] and what was done
     /// until then. A system call that a disk is busy with is waited for, so no bytes are lost.
     pub fn stop(&self) {
-        let id = self.handle.id;
-        at(&self.handle.desk, move |core, desk| core.close(desk, id, true));
+        self.end(true);
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, channel};
 
 use singletrack::channel::{Channel, Delivery};
-use singletrack::{Data, Queue};
+use singletrack::{Data, Queue, Task};
 
 use crate::DEADLINE;
 
@@ -106,8 +106,27 @@ fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|i| (i / 251 + i % 251) as u8).collect()
 }
 
+/// The value of a task that ends soon: a hang is a failure with a name.
+trait Soon<T> {
+    fn soon(self) -> T;
+}
+
+impl<T> Soon<T> for Task<T> {
+    #[track_caller]
+    fn soon(mut self) -> T {
+        self.wait_timeout(DEADLINE).expect("the task did not end in time").expect("nothing panicked")
+    }
+}
+
 fn queue() -> Queue {
     Queue::new("test.channel")
+}
+
+/// A round trip through the core of a channel: it has seen what it was told before.
+fn round_trip(channel: &Channel) {
+    let sibling = channel.sibling(&queue());
+    sibling.close();
+    assert!(sibling.call_write(0, "x").soon().unwrap_err().error.is_closed());
 }
 
 /// Waits until everything that was submitted before is over, by a barrier.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use singletrack::queues::TaskError;
 use singletrack::{Channel, Queue};
 
-use super::{Folder, channel_pair, next, open, pattern, queue, to_read, to_write};
+use super::{Folder, Soon, channel_pair, next, open, pattern, queue, to_read, to_write};
 
 #[test]
 fn a_barrier_is_alone_between_random_operations_of_two_channels() {
@@ -79,7 +79,7 @@ fn a_barrier_that_panics_lets_the_others_go_on() {
     let folder = Folder::new();
     let file = Channel::stream_path(folder.path("log"), &to_write(), &queue()).unwrap();
     file.barrier(|_| panic!("on purpose"));
-    file.call_write(0, "goes on").wait().unwrap().unwrap();
+    file.call_write(0, "goes on").soon().unwrap();
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn writes_beside_a_barrier_of_the_other_end_do_not_wait_for_it() {
     theirs.write_all(b"!").unwrap();
     next(&told);
     assert!(read.is_done());
-    write.wait().unwrap().unwrap();
+    write.soon().unwrap();
 }
 
 #[test]
@@ -124,6 +124,25 @@ fn a_barrier_that_waits_for_what_is_behind_it_is_told_so() {
     let inside = file.clone();
     file.barrier(move |_| tell.send(inside.call_write(0, "behind").wait()).unwrap());
     assert!(matches!(next(&told), Err(TaskError::Deadlock { label }) if label.ends_with("log")));
-    file.call_write(0, "goes on").wait().unwrap().unwrap();
+    file.call_write(0, "goes on").soon().unwrap();
     assert_eq!(std::fs::read(folder.path("log")).unwrap(), b"behindgoes on");
+}
+
+#[test]
+fn nothing_begins_while_the_block_of_a_barrier_runs() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let channel = Channel::stream(ours, &queue()).unwrap();
+    let (tell, told) = channel_pair();
+    let inside = channel.clone();
+    channel.barrier(move |_| {
+        let write = inside.call_write(0, "early");
+        super::round_trip(&inside);
+        // There is room in the socket: nothing but the barrier keeps it from being written.
+        let early = theirs.read(&mut [0; 5]).map_err(|error| error.kind());
+        tell.send((write, early, theirs)).unwrap();
+    });
+    let (write, early, _theirs) = next(&told);
+    assert_eq!(early, Err(std::io::ErrorKind::WouldBlock));
+    write.soon().unwrap();
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use singletrack::{Channel, Queue};
 
-use super::{Folder, channel_pair, next, pattern, pipe, queue, to_read, to_write};
+use super::{Folder, Soon, channel_pair, next, pattern, pipe, queue, to_read, to_write};
 
 #[test]
 fn a_hundred_mebibytes_are_copied_with_a_mebibyte_in_memory() {
@@ -54,13 +54,13 @@ fn a_thousand_reads_that_wait_do_not_delay_a_block_nor_a_file() {
     let (readers, writers): (Vec<_>, Vec<_>) = pipes.into_iter().unzip();
     let readers: Vec<_> = readers.into_iter().map(|fd| Channel::stream(fd, &queue).unwrap()).collect();
     let reads: Vec<_> = readers.iter().flat_map(|reader| (0..10).map(|_| reader.call_read(0, 1))).collect();
-    assert_eq!(queue.call(|| 7).wait().unwrap(), 7);
+    assert_eq!(queue.call(|| 7).soon(), 7);
     let file = Channel::random_path(path, &to_read(), &queue).unwrap();
-    assert_eq!(file.call_read(0, 1_000).wait().unwrap().unwrap().flatten(), pattern(1_000));
+    assert_eq!(file.call_read(0, 1_000).soon().unwrap().flatten(), pattern(1_000));
     assert!(reads.iter().all(|read| !read.is_done()), "nothing was written yet");
     for writer in writers {
         std::fs::File::from(writer).write_all(b"0123456789").unwrap();
     }
-    let bytes: Vec<u8> = reads.into_iter().flat_map(|read| read.wait().unwrap().unwrap().flatten()).collect();
+    let bytes: Vec<u8> = reads.into_iter().flat_map(|read| read.soon().unwrap().flatten()).collect();
     assert_eq!(bytes, b"0123456789".repeat(100));
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use singletrack::Channel;
 
-use super::{pipe, queue};
+use super::{Soon, pipe, queue};
 
 const CHILD: &str = "SINGLETRACK_TEST_OF_SIGPIPE";
 
@@ -28,6 +28,6 @@ fn in_a_process_in_which_it_kills() {
     let (reader, writer) = pipe();
     drop(reader);
     let channel = Channel::stream(writer, &queue()).unwrap();
-    let failed = channel.call_write(0, "anybody?").wait().unwrap().unwrap_err();
+    let failed = channel.call_write(0, "anybody?").soon().unwrap_err();
     assert!(failed.to_string().contains("the other end is gone"), "{failed}");
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use rustix::fs::{OFlags, fcntl_getfl};
 use singletrack::{Channel, Data, MainQueue, channel};
 
-use super::{Folder, all, next, pattern, pipe, queue, tell, to_read};
+use super::{Folder, Soon, all, next, pattern, pipe, queue, tell, to_read};
 
 #[test]
 fn reads_are_done_in_order_and_get_the_bytes_in_order() {
@@ -16,7 +16,7 @@ fn reads_are_done_in_order_and_get_the_bytes_in_order() {
     let reads: Vec<_> = (0..50).map(|_| reader.call_read(0, 100)).collect();
     let bytes = pattern(4_950);
     std::fs::File::from(theirs).write_all(&bytes).unwrap();
-    let got: Vec<u8> = reads.into_iter().flat_map(|read| read.wait().unwrap().unwrap().flatten()).collect();
+    let got: Vec<u8> = reads.into_iter().flat_map(|read| read.soon().unwrap().flatten()).collect();
     assert_eq!(got, bytes, "the last read finds the end halfway");
 }
 
@@ -29,10 +29,10 @@ fn reading_and_writing_go_on_beside_one_another() {
     let reads = [&ours, &theirs].map(|side| side.call_read(0, 3_000_000));
     let writes = [&ours, &theirs].map(|side| side.call_write(0, bytes.clone()));
     for write in writes {
-        write.wait().unwrap().unwrap();
+        write.soon().unwrap();
     }
     for read in reads {
-        assert_eq!(read.wait().unwrap().unwrap().flatten(), bytes);
+        assert_eq!(read.soon().unwrap().flatten(), bytes);
     }
 }
 
@@ -48,7 +48,7 @@ fn what_arrives_is_delivered_when_it_arrives_and_the_end_is_no_error() {
     }
     drop(theirs);
     assert_eq!(next(&told), (true, Data::new(), None));
-    assert_eq!(channel.call_read(0, 10).wait().unwrap().unwrap(), Data::new(), "and the end stays");
+    assert_eq!(channel.call_read(0, 10).soon().unwrap(), Data::new(), "and the end stays");
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn a_write_to_a_pipe_or_socket_that_nobody_reads_is_an_error_and_no_signal() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     drop(theirs);
     for channel in [Channel::stream(writer, &queue()).unwrap(), Channel::stream(ours, &queue()).unwrap()] {
-        let failed = channel.call_write(0, "anybody?").wait().unwrap().unwrap_err();
+        let failed = channel.call_write(0, "anybody?").soon().unwrap_err();
         assert!(failed.to_string().contains("the other end is gone"), "{failed}");
         assert_eq!(failed.data, Data::from("anybody?"));
     }
@@ -79,7 +79,7 @@ fn a_fifo_is_opened_without_its_other_end_and_waits_for_it() {
         },
         &queue(),
     );
-    let refused = early.unwrap().call_write(0, "x").wait().unwrap().unwrap_err().to_string();
+    let refused = early.unwrap().call_write(0, "x").soon().unwrap_err().to_string();
     assert!(refused.contains("fifo") && refused.contains("open its reading end first"), "{refused}");
     let reader = Channel::stream_path(&path, &to_read(), &queue()).unwrap();
     let (handler, told) = tell();
@@ -98,9 +98,9 @@ fn a_pipe_is_given_back_with_the_mode_it_had() {
     assert!(is_blocking(&ours) && is_blocking(&theirs));
     let (tell, told) = super::channel_pair();
     let reader = Channel::builder(&queue()).on_cleanup(move |fd| tell.send(fd).unwrap()).stream(ours).unwrap();
-    channel::write(&theirs, "x").wait().unwrap().unwrap();
+    channel::write(&theirs, "x").soon().unwrap();
     assert!(is_blocking(&theirs), "a one-shot is over when the descriptor is as it was");
-    assert_eq!(reader.call_read(0, 1).wait().unwrap().unwrap().flatten(), "x");
+    assert_eq!(reader.call_read(0, 1).soon().unwrap().flatten(), "x");
     drop(reader);
     let ours = next(&told).expect("it was open");
     assert!(is_blocking(&ours));
@@ -118,7 +118,7 @@ fn a_terminal_is_read_and_its_hangup_is_the_end() {
     channel.read(0, Channel::TO_END, handler);
     slave.write_all(b"prompt> ").unwrap();
     assert_eq!(next(&told), (false, "prompt> ".into(), None));
-    channel.call_write(0, "typed\n").wait().unwrap().unwrap();
+    channel.call_write(0, "typed\n").soon().unwrap();
     let mut typed = [0; 6];
     slave.read_exact(&mut typed).unwrap();
     assert_eq!(&typed, b"typed\n");

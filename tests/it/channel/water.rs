@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use singletrack::channel::Hold;
-use singletrack::{Channel, Data, Queue};
+use singletrack::{Channel, Data};
 
-use super::{Folder, all, channel_pair, next, open, pattern, queue, tell};
+use super::{Folder, all, channel_pair, next, open, pattern, queue, round_trip, tell};
 use crate::until;
 
 #[test]
@@ -147,7 +147,7 @@ fn a_handler_is_never_entered_twice_and_a_slow_one_stops_the_reading() {
     };
     for _ in 0..100 {
         fill(&mut sent, &mut theirs);
-        channel_is_idle(&channel);
+        round_trip(&channel);
     }
     assert!(sent <= empty_socket + 2 * 1_000 + 2 * 4096, "{sent} bytes were taken, the socket holds {empty_socket}");
     assert!(kept.try_recv().is_err(), "nothing is delivered while the delivery is held");
@@ -155,14 +155,6 @@ fn a_handler_is_never_entered_twice_and_a_slow_one_stops_the_reading() {
     let (_hold, second) = next(&kept);
     assert_eq!(second, 1_000);
     channel.stop();
-}
-
-/// A round trip through the channel's line: what it was told to do before is done.
-fn channel_is_idle(channel: &Channel) {
-    let sibling = channel.sibling(&Queue::new("look"));
-    sibling.close();
-    let closed = sibling.call_write(0, "x").wait().unwrap().unwrap_err();
-    assert!(closed.error.is_closed());
 }
 
 #[test]
@@ -184,7 +176,7 @@ fn queued_reads_do_not_read_ahead_of_a_slow_handler_either() {
     next(&told);
     next(&told);
     for _ in 0..50 {
-        channel_is_idle(&file);
+        round_trip(&file);
     }
     assert!(calls.load(Relaxed) <= 2, "{} reads were delivered while the handlers held two", calls.load(Relaxed));
     until("all reads to be delivered", || {
