@@ -201,8 +201,8 @@ impl Core {
     }
 
     fn begin(&mut self, desk: &Desk, mut entry: Entry) {
-        if let Err(error) = self.allows(&entry.operation) {
-            entry.operation.end(Some(error));
+        if let (None, Err(error)) = (&entry.operation.error, self.allows(&entry.operation)) {
+            entry.operation.fail(error);
         }
         let id = entry.id;
         if entry.is_moving() {

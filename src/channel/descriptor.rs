@@ -73,7 +73,7 @@ impl Descriptor {
             FileType::RegularFile | FileType::Directory | FileType::BlockDevice => Way::Disk,
             _ => watch(&fd, io, kind == FileType::Socket, told)?,
         };
-        let has_offsets = tell(&*fd).is_ok();
+        let has_offsets = tell(&*fd) != Err(Errno::SPIPE);
         let descriptor = Descriptor { fd, way, flags, has_offsets, is_device: kind == FileType::CharacterDevice };
         if descriptor.is_watched() && kind != FileType::Socket {
             if !flags.contains(OFlags::NONBLOCK) {

@@ -150,7 +150,7 @@ impl Operation {
         }
     }
 
-    /// It was asked wrongly: ends before it begins.
+    /// It cannot be done: ends before it begins, also if there is nothing to do.
     pub(super) fn fail(&mut self, error: ChannelError) {
         self.ended = true;
         self.error = Some(error);

@@ -4,8 +4,8 @@ mod barrier;
 mod copy;
 mod end;
 mod files;
+mod outside;
 mod refusals;
-mod sigpipe;
 mod streams;
 mod water;
 

@@ -1,7 +1,9 @@
 //! Bad input: each is an error value that names the file, what was tried, and the remedy.
 
 use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 
+use rustix::fs::OFlags;
 use singletrack::{Channel, ChannelError, Data};
 
 use super::{Folder, Soon, next, open, pattern, pipe, queue, tell, to_read, to_write};
@@ -18,6 +20,10 @@ fn the_wrong_direction_is_told_by_the_first_operation() {
     let failed = reader.call_write(0, "x").soon().unwrap_err();
     assert!(matches!(failed.error, ChannelError::Access { needed: "write", .. }));
     assert_eq!(failed.data, Data::from("x"));
+    let only_a_name =
+        OpenOptions::new().read(true).custom_flags(OFlags::PATH.bits().cast_signed()).open(&path).unwrap();
+    let only_a_name = Channel::random(only_a_name, &queue()).unwrap();
+    assert!(matches!(only_a_name.call_read(0, 1).soon().unwrap_err().error, ChannelError::Access { .. }));
     assert!(matches!(writer.call_read(0, 1).soon().unwrap_err().error, ChannelError::Access { .. }));
 }
 
@@ -64,6 +70,7 @@ fn a_path_that_cannot_be_opened_is_told_to_every_operation() {
         assert!(error.starts_with(&format!("cannot open {}: ", missing.display())), "{error}");
         assert!(error.ends_with("name a file that exists, or open it with `create(true)`"), "{error}");
     }
+    assert!(file.call_read(0, 0).soon().is_err(), "even without anything to read");
     let directory = Channel::random_path(&folder.0, &to_read(), &queue()).unwrap();
     let error = directory.call_read(0, 1).soon().unwrap_err().to_string();
     assert!(error.ends_with("it is a folder: open a file in it"), "{error}");
