@@ -45,8 +45,12 @@ impl Delivery {
     ///         assert!(written.error.is_none());
     ///     });
     /// });
-    /// # std::fs::remove_file(name).ok();
-    /// # Ok::<(), singletrack::ChannelError>(())
+    /// # let (tell, told) = std::sync::mpsc::channel();
+    /// # from.barrier(move |_| tell.send(()).unwrap());
+    /// # told.recv()?;
+    /// # assert_eq!(std::fs::read(&name)?, std::fs::read("Cargo.toml")?);
+    /// # std::fs::remove_file(name)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use = "dropping it lets the operation go on"]
     pub fn hold(&self) -> Hold {
