@@ -8,6 +8,7 @@ mod group;
 mod inactive;
 mod isolated;
 mod main_queue;
+mod main_turns;
 mod order;
 mod panics;
 mod semaphore;
