@@ -8,6 +8,8 @@ use crate::ui::Ui;
 
 /// Numbers in a step: a block for the window comes after each.
 const STEP: u64 = 10;
+/// How many numbers the window may be behind.
+const AHEAD: u64 = 100_000;
 
 /// Begins a search in the background. The handle cancels it.
 pub(crate) fn begin(ui: &Local<Ui>, work: &Queue) -> WorkHandle {
@@ -32,6 +34,11 @@ fn search(ui: &Local<Ui>, me: &WorkHandle) {
             }
         }
         ui.submit(move |ui| ui.progress(end as f64 / limit as f64));
+        // Nothing bounds what may wait for a window, and a search can be faster than a window. So it waits now and then
+        // until the window has seen all: memory stays small, and what is shown is never old.
+        if begin % AHEAD < STEP && ui.call(|_| ()).wait().is_err() {
+            return;
+        }
     }
     let cancelled = me.is_cancelled();
     ui.submit(move |ui| ui.end(cancelled));

@@ -46,6 +46,7 @@ impl Ui {
         all.append(&list.child(&records).build());
         let window = ApplicationWindow::builder().application(app).title(TITLE).child(&all);
         let window = window.default_width(640).default_height(480).build();
+        button.grab_focus();
         Self { window, button, search: None, limit: number, bar, records }
     }
 
