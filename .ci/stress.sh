@@ -10,6 +10,9 @@ declare -A caught_by=(
     [resume-lost]=suspend
     [timer-early]=timers
     [signal-lost]=sources
+    [class-ignored]=classes
+    [low-starved]=ageing
+    [lift-lost]=lifts
 )
 
 loom() {

@@ -9,6 +9,7 @@
 mod apply;
 mod barriers;
 mod choice;
+mod classes;
 mod deadlocks;
 mod fairness;
 mod fault;
@@ -42,7 +43,7 @@ use singletrack::queues::Runtime;
 use round::{Family, Ground, Place, Running};
 
 /// In the order of the table.
-const FAMILIES: [Family; 16] = [
+const FAMILIES: [Family; 17] = [
     ledger::FAMILY,
     sync::FAMILY,
     targets::FAMILY,
@@ -58,6 +59,7 @@ const FAMILIES: [Family; 16] = [
     sleepers::FAMILY,
     fairness::FAMILY,
     many_queues::FAMILY,
+    classes::FAMILY,
     shutdown::FAMILY,
 ];
 
@@ -200,8 +202,8 @@ struct Stage<'a> {
 
 impl Stage<'_> {
     fn perform(&mut self) {
-        // A broken queue is for the families that take theirs through the wrapper.
-        let chosen = |family: &&Family| self.plan.fault.is_none() || family.takes_a_subject();
+        // A queue that is broken on purpose is for the family that must notice.
+        let chosen = |family: &&Family| self.plan.fault.is_none_or(|fault| family.must_notice(fault));
         let (beside, alone): (Vec<_>, Vec<_>) =
             FAMILIES.iter().filter(chosen).partition(|family| family.place == Place::Beside);
         let share = if alone.is_empty() { 1.0 } else { BESIDE };
@@ -266,8 +268,9 @@ mod tests {
 
     #[test]
     fn the_families_that_take_a_subject_are_those_that_must_notice() {
-        let takers = FAMILIES.iter().filter(|family| family.takes_a_subject()).map(|family| family.name);
-        assert_eq!(takers.collect::<Vec<_>>(), ["ledger", "barriers", "suspend", "timers", "sources"]);
+        let takes = |family: &&Family| Fault::ALL.iter().any(|&fault| family.must_notice(fault));
+        let takers = FAMILIES.iter().filter(takes).map(|family| family.name);
+        assert_eq!(takers.collect::<Vec<_>>(), ["ledger", "barriers", "suspend", "timers", "sources", "classes"]);
     }
 
     #[test]

@@ -28,9 +28,11 @@ const DOORS: &[(&str, &str)] = &[
 
 /// Rule 5: what is pure, and what purity excludes: sockets, threads, the clock, queues, the log.
 const PURE: &[&str] = &[
+    "queues/src/pool/turns",
     "queues/src/state",
     "queues/src/ticker/schedule",
     "queues/src/timer/deadlines",
+    "queues/src/workloop/turns",
     "src/http",
     "src/ws",
     "src/route",
@@ -64,6 +66,7 @@ const IMPURE: &[&str] = &[
 
 /// Rule 6: where `unsafe` may stand.
 const UNSAFE: &[&str] = &[
+    "queues/benches/counts/meter.rs",
     "queues/src/apply.rs",
     "queues/src/block.rs",
     "queues/src/concurrent.rs",
@@ -83,19 +86,27 @@ const UNSAFE: &[&str] = &[
     "queues/src/models/source.rs",
     "queues/src/models/source_end.rs",
     "queues/src/models/state.rs",
+    "queues/src/models/ticket.rs",
     "queues/src/models/timed.rs",
     "queues/src/models/work_item.rs",
+    "queues/src/models/workloop.rs",
     "queues/src/pool.rs",
     "queues/src/pool/cpu.rs",
     "queues/src/pool/find.rs",
+    "queues/src/pool/slot.rs",
     "queues/src/pool/worker.rs",
     "queues/src/queue.rs",
     "queues/src/queue/core.rs",
     "queues/src/queue/current.rs",
+    "queues/src/queue/life.rs",
+    "queues/src/queue/lift.rs",
+    "queues/src/queue/schedule.rs",
     "queues/src/queue/sync.rs",
     "queues/src/queue/timed.rs",
     "queues/src/source.rs",
     "queues/src/sync.rs",
+    "queues/src/workloop.rs",
+    "queues/src/workloop/classes.rs",
     "src/io/poller.rs",
 ];
 

@@ -11,6 +11,7 @@ use crate::block;
 use crate::catch::{self, Payload};
 use crate::handoff::{Ended, Waiter};
 use crate::pool::{self, Pool};
+use crate::qos::Qos;
 use crate::runtime::Runtime;
 use crate::sync::atomic::{
     AtomicUsize,
@@ -89,7 +90,8 @@ fn on(pool: &Arc<Pool>, n: usize, body: &(dyn Fn(Range<usize>) + Sync), site: &'
     if pool.accepts() {
         for _ in 0..helpers {
             let shared = shared.clone();
-            pool.spawn(block::block(move || shared.help(), site));
+            // Helpers are as urgent as the caller.
+            pool.spawn_as(block::block(move || shared.help(), site), Qos::current());
         }
     }
     shared.run();

@@ -24,7 +24,7 @@ use crate::runtime::Runtime;
 use crate::task::{Origin, Promise, Task};
 
 use self::core::{Body, EndRead, EndReadRef, EndWrite};
-use gate::Gate;
+use gate::{Gate, UNLIMITED};
 use grant::Grant;
 
 /// A named queue whose blocks run together on all workers, except barriers, which run alone.
@@ -49,6 +49,9 @@ pub struct ConcurrentQueue {
 }
 
 impl ConcurrentQueue {
+    /// The largest [`width`](ConcurrentQueueBuilder::width) that can be given.
+    pub const MAX_WIDTH: usize = 1 << 20;
+
     /// Makes a concurrent queue on the [default runtime](Runtime::global).
     ///
     /// # Panics
@@ -60,13 +63,20 @@ impl ConcurrentQueue {
 
     /// Starts to describe a concurrent queue.
     pub fn builder(label: impl Into<Cow<'static, str>>) -> ConcurrentQueueBuilder {
-        ConcurrentQueueBuilder { label: label.into(), runtime: None }
+        ConcurrentQueueBuilder { label: label.into(), runtime: None, width: None }
     }
 
     /// The name that it was given.
     #[must_use]
     pub fn label(&self) -> &str {
         &self.body.label
+    }
+
+    /// How many of its blocks run at once at most; `None`: as many as there are workers.
+    #[must_use]
+    pub fn width(&self) -> Option<usize> {
+        let width = self.body.gate.width();
+        (width != UNLIMITED).then_some(width as usize)
     }
 
     /// Submits a block that runs beside others, and does not wait. After a shutdown it is dropped, logged and counted.
@@ -246,6 +256,7 @@ impl fmt::Debug for ConcurrentQueue {
 pub struct ConcurrentQueueBuilder {
     label: Cow<'static, str>,
     runtime: Option<Runtime>,
+    width: Option<usize>,
 }
 
 impl ConcurrentQueueBuilder {
@@ -255,15 +266,43 @@ impl ConcurrentQueueBuilder {
         self
     }
 
+    /// At most so many of its blocks at once, a `sync` included; default: as many as there are workers. From 1 to
+    /// [`MAX_WIDTH`](ConcurrentQueue::MAX_WIDTH).
+    ///
+    /// A block that ends lets the next one in: no thread waits for it. A block that waits keeps its place meanwhile.
+    ///
+    /// ```
+    /// use singletrack_queues::ConcurrentQueue;
+    ///
+    /// let disk = ConcurrentQueue::builder("disk").width(4).build();
+    /// let read = disk.call(|| std::fs::read("Cargo.toml").map(|text| text.len()));
+    /// assert!(read.wait().unwrap().is_ok());
+    /// ```
+    pub fn width(mut self, width: usize) -> Self {
+        self.width = Some(width);
+        self
+    }
+
     /// Makes the queue.
     ///
     /// # Panics
-    /// When it would be on the default runtime, and that cannot be started.
+    /// When the width is 0 or above [`MAX_WIDTH`](ConcurrentQueue::MAX_WIDTH). When it would be on the default runtime, and that cannot be started.
     #[track_caller]
     pub fn build(self) -> ConcurrentQueue {
+        let width = self.width.map_or(UNLIMITED, |width| {
+            let fits = (1..=ConcurrentQueue::MAX_WIDTH).contains(&width);
+            assert!(
+                fits,
+                "concurrent queue \"{}\" cannot have the width {width}: give one from 1 to {}, or none for as many blocks at \
+                 once as there are workers",
+                self.label,
+                ConcurrentQueue::MAX_WIDTH
+            );
+            width as u32
+        });
         let owner = self.runtime.unwrap_or_else(Runtime::global).into_owner();
         let node = Node::new(&Body::VTABLE, Location::caller());
-        let body = Body { node, mail: Mailbox::new(), gate: Gate::new(), owner, label: self.label };
+        let body = Body { node, mail: Mailbox::new(), gate: Gate::new(width), owner, label: self.label };
         ConcurrentQueue { body: Arc::new(body) }
     }
 }

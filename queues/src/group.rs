@@ -87,8 +87,15 @@ impl Group {
             if word < ONE {
                 return Err(UnbalancedLeave);
             }
-            if word == ONE | WATCHED && !planted("group: the last one forgets to tell") && self.leave_watched() {
-                return Ok(());
+            if word == ONE | WATCHED && !planted("group: the last one forgets to tell") {
+                if self.leave_watched() {
+                    return Ok(());
+                }
+                // Who entered may have left again: what was seen above must not be taken to zero here, where nobody tells.
+                if !planted("group: who saw itself last counts by what it saw") {
+                    word = self.shared.word.load(Relaxed);
+                    continue;
+                }
             }
             // AcqRel: what this member did is visible to whoever finds the group empty; partner: `watch`, and the last one.
             word = match self.shared.word.compare_exchange_weak(word, word - ONE, AcqRel, Relaxed) {

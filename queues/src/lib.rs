@@ -54,6 +54,10 @@ mod main_queue;
 pub use main_queue::{Budget, Local, MainHandle, MainQueue, MainStats};
 
 #[allow(unsafe_code)]
+mod workloop;
+pub use workloop::{Workloop, WorkloopBuilder};
+
+#[allow(unsafe_code)]
 mod isolated;
 pub use isolated::Isolated;
 
@@ -62,6 +66,9 @@ pub use group::{Group, UnbalancedLeave};
 
 mod semaphore;
 pub use semaphore::Semaphore;
+
+mod once;
+pub use once::Once;
 
 mod task;
 pub use task::{PanicPayload, Task, TaskError};

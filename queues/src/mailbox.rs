@@ -89,6 +89,13 @@ impl Mailbox {
                 .is_ok()
     }
 
+    /// Does nobody own it? What the calling thread pushed is seen, what others push now perhaps.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        // Acquire: everything under the last owner happened before; partner: the Release in `try_close`.
+        self.tail.load(Acquire).is_null()
+    }
+
     /// The first node.
     ///
     /// # Safety

@@ -16,15 +16,18 @@ mod handoff;
 mod mailbox;
 mod main_queue;
 mod monitor;
+mod once;
 mod semaphore;
 mod sleep;
 mod slot;
 mod source;
 mod source_end;
 mod state;
+mod ticket;
 mod timed;
 mod timer;
 mod work_item;
+mod workloop;
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,8 +1,8 @@
 //! The pool: as many workers as cores take runnables from each other's deques, and wait in parkers when there are none.
 //!
 //! A runnable is a lane with something to run (a queue, a source) or a one-shot block; the pool does not know which
-//! queue, and never runs one runnable in the middle of another. Its parts: `find` (where runnables wait), `sleep` (who
-//! sleeps and whom to wake), `worker` (the loop), `crew` (which thread holds which parker, stand-ins for blocked
+//! queue, and never runs one runnable in the middle of another. Its parts: `find` (where runnables wait), `turns` (which
+//! class goes first), `sleep` (who sleeps and whom to wake), `worker` (the loop), `slot` (what others know of its thread), `crew` (which thread holds which parker, stand-ins for blocked
 //! threads), `monitor` (notices the blocked), `cpu` (blocked or computing?).
 //!
 //! A runtime with N workers has N parkers. A thread that holds one is a worker; a thread that is stuck in a block is
@@ -15,7 +15,10 @@ mod find;
 pub(crate) mod held;
 mod later;
 pub(crate) mod monitor;
+mod pulse;
 pub(crate) mod sleep;
+pub(crate) mod slot;
+mod turns;
 pub(crate) mod worker;
 
 use std::ptr::NonNull;
@@ -25,6 +28,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::block::Runnable;
 use crate::park::Parker;
+use crate::qos::Qos;
 use crate::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release, SeqCst},
@@ -35,10 +39,14 @@ use crate::timer::Timers;
 use crew::Crew;
 use held::Held;
 use monitor::Monitor;
+pub(crate) use pulse::Go;
+use pulse::PULSE_HALTED;
 use sleep::Sleep;
+use slot::Slot;
+pub(crate) use slot::Stuck;
+use worker::Local;
 pub use worker::blocking;
-use worker::{Local, Slot};
-pub(crate) use worker::{Mark, Stuck, current};
+pub(crate) use worker::{Mark, current};
 
 /// Everything runs.
 const OPEN: u8 = 0;
@@ -48,9 +56,6 @@ const CLOSING: u8 = 1;
 const HALTED: u8 = 2;
 /// The workers leave.
 const STOPPED: u8 = 3;
-
-/// The value of `pulse` that tells drains to drop what is left.
-const PULSE_HALTED: u64 = u64::MAX;
 
 /// A fixed limit of the monitor's book-keeping.
 pub(crate) const MAX_THREADS: usize = 4096;
@@ -178,6 +183,27 @@ impl Pool {
         }
     }
 
+    /// As [`submit`](Self::submit), in the line of a class.
+    pub(crate) fn submit_as(&self, runnable: Runnable, place: Place, qos: Qos) {
+        if qos == Qos::Default {
+            return self.submit(runnable, place);
+        }
+        self.grade();
+        self.shared.push_as(runnable, qos);
+        self.shared_grew();
+    }
+
+    /// Classes other than the default one are used from now on.
+    pub(crate) fn grade(&self) {
+        self.shared.grade();
+    }
+
+    /// Are classes other than the default one used? If not, nothing is paid for them.
+    #[inline]
+    pub(crate) fn is_graded(&self) -> bool {
+        self.shared.is_graded()
+    }
+
     fn submit_from_outside(&self, runnable: Runnable) {
         self.shared.push(runnable);
         self.shared_grew();
@@ -233,12 +259,6 @@ impl Pool {
     #[inline]
     pub(crate) fn is_halted(&self) -> bool {
         self.phase.load(Relaxed) >= HALTED
-    }
-
-    /// Counts the monitor's ticks, see [`Turn`].
-    #[inline]
-    pub(crate) fn turn(&self) -> Turn {
-        Turn(self.pulse.load(Relaxed))
     }
 
     /// The number of threads now, and the highest so far.
@@ -397,35 +417,5 @@ impl Pool {
     /// Identity, for comparing.
     fn as_ptr(&self) -> NonNull<Self> {
         NonNull::from(self)
-    }
-}
-
-/// The pulse when a drain began: tells it when its time is over.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Turn(u64);
-
-/// What a drain shall do before its next block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Go {
-    /// Run it.
-    On,
-    /// Leave it for later: others wait.
-    Yield,
-    /// Drop it and all behind it.
-    Halt,
-}
-
-impl Turn {
-    /// The pulse is read once per block: a shared line that changes once a millisecond at most.
-    #[inline]
-    pub(crate) fn go(self, pool: &Pool) -> Go {
-        let pulse = pool.pulse.load(Relaxed);
-        if pulse == PULSE_HALTED {
-            Go::Halt
-        } else if pulse.wrapping_sub(self.0) < 2 {
-            Go::On
-        } else {
-            Go::Yield
-        }
     }
 }

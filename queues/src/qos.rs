@@ -47,6 +47,11 @@ impl Qos {
         CURRENT.get()
     }
 
+    /// From now on this thread works for this class.
+    pub(crate) fn make_current(self) {
+        CURRENT.set(self);
+    }
+
     /// Runs `f` with this thread counted as of this class: what it waits for in a `sync` is lifted to it. For threads that
     /// are not workers, such as the one that draws.
     pub fn run<R>(self, f: impl FnOnce() -> R) -> R {

@@ -7,11 +7,16 @@
 //! it.
 
 mod assert;
+mod builder;
 mod core;
 mod current;
 mod error;
+mod life;
+pub(crate) mod lift;
+mod schedule;
 mod specific;
 mod sync;
+pub(crate) mod ticket;
 pub(crate) mod timed;
 
 use std::borrow::Cow;
@@ -21,14 +26,15 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 use crate::block::{self, Node};
-use crate::catch;
+use crate::catch::{self, Payload};
+use crate::qos::Qos;
 use crate::runtime::Runtime;
-use crate::state::State;
 
+pub use self::builder::QueueBuilder;
 use self::core::QueueCore;
-pub(crate) use self::core::Target;
 pub(crate) use self::current::{Frame, concurrent};
 pub use self::error::{DeadlockError, SyncError, TrySyncError};
+pub(crate) use self::lift::OwnedLift;
 pub use self::specific::SpecificKey;
 
 /// A named serial queue: blocks submitted to it run one at a time, in order, on the workers of its runtime.
@@ -72,7 +78,7 @@ impl Queue {
 
     /// Starts to describe a queue: its runtime or its target.
     pub fn builder(label: impl Into<Cow<'static, str>>) -> QueueBuilder {
-        QueueBuilder { label: label.into(), runtime: None, target: None, inactive: false }
+        QueueBuilder::new(label.into())
     }
 
     fn core(&self) -> &QueueCore {
@@ -84,6 +90,12 @@ impl Queue {
     #[must_use]
     pub fn label(&self) -> &str {
         self.core().label()
+    }
+
+    /// The class that it was given; see [`QueueBuilder::qos`].
+    #[must_use]
+    pub fn qos(&self) -> Qos {
+        self.core().qos
     }
 
     /// The runtime whose workers run its blocks.
@@ -112,8 +124,23 @@ impl Queue {
         unsafe { self.core().push(block::block(f, site)) };
     }
 
+    /// May the calling thread submit?
+    #[inline]
+    pub(crate) fn accepts(&self) -> bool {
+        self.core().pool().accepts()
+    }
+
+    /// May the calling thread submit? Counts it if not.
+    pub(crate) fn accepts_or_counts(&self) -> bool {
+        let accepts = self.accepts();
+        if !accepts {
+            self.core().pool().count_rejected();
+        }
+        accepts
+    }
+
     #[cold]
-    fn refuse(&self, site: &'static Location<'static>) {
+    pub(crate) fn refuse(&self, site: &'static Location<'static>) {
         self.core().pool().count_rejected();
         log::warn!("a block submitted to \"{}\" at {site} was dropped: its runtime was shut down", self.label());
     }
@@ -124,8 +151,7 @@ impl Queue {
     /// [`Rejected`], with the closure in it, after the runtime was shut down.
     #[track_caller]
     pub fn try_submit<F: FnOnce() + Send + 'static>(&self, f: F) -> Result<(), Rejected<F>> {
-        if !self.core().pool().accepts() {
-            self.core().pool().count_rejected();
+        if !self.accepts_or_counts() {
             return Err(Rejected(f));
         }
         // SAFETY: a fresh block.
@@ -144,13 +170,38 @@ impl Queue {
     #[track_caller]
     pub fn submit_after<F: FnOnce() + Send + 'static>(&self, delay: Duration, f: F) -> Timer {
         let (queue, site) = (self.clone(), Location::caller());
-        let pool = self.core().pool();
-        if !pool.accepts() {
+        self.fire_after(delay, site, move || queue.submit_at(f, site))
+    }
+
+    /// Calls `fire`, which is short and submits what was given at `site`, once `delay` has passed.
+    pub(crate) fn fire_after<F: FnOnce() + Send + 'static>(
+        &self,
+        delay: Duration,
+        site: &'static Location<'static>,
+        fire: F,
+    ) -> Timer {
+        if !self.accepts() {
             self.refuse(site);
             return Timer { runtime: self.runtime(), key: None };
         }
-        let key = pool.add_timer(delay, Box::new(move || queue.submit_at(f, site)));
-        Timer { runtime: self.runtime(), key: Some(key) }
+        Timer { runtime: self.runtime(), key: Some(self.core().pool().add_timer(delay, Box::new(fire))) }
+    }
+
+    /// Logs and counts the panic of a block that runs in a lane of this queue.
+    #[cold]
+    pub(crate) fn report_panic(&self, site: &'static Location<'static>, payload: Payload) {
+        self.core().pool().count_panic();
+        catch::report(self.label(), site, payload);
+    }
+
+    /// The deadlock that a wait at `site` for this queue would be, if any.
+    pub(crate) fn deadlock(&self, site: &'static Location<'static>) -> Option<DeadlockError> {
+        current::blocks_on(self.core()).map(|inside| DeadlockError::new(self, inside, site))
+    }
+
+    /// Nobody is left who could resume or activate it, though handles are: what it holds (`busy`) runs.
+    pub(crate) fn let_go(&self, busy: bool) {
+        self.core().let_go(busy);
     }
 
     /// Is the calling thread in a block that has to end before this queue can run: its own, or one that shares a target?
@@ -244,72 +295,6 @@ impl Runtime {
     #[track_caller]
     pub fn queue(&self, label: impl Into<Cow<'static, str>>) -> Queue {
         Queue::builder(label).runtime(self).build()
-    }
-}
-
-/// Describes a queue before it is made. A target must exist before what targets it, so no cycle can be built.
-#[derive(Debug)]
-#[must_use = "nothing is made before `build`"]
-pub struct QueueBuilder {
-    label: Cow<'static, str>,
-    runtime: Option<Runtime>,
-    target: Option<Queue>,
-    inactive: bool,
-}
-
-impl QueueBuilder {
-    /// Its blocks run as part of `target`: queues with a common target exclude one another and keep their own order.
-    /// The runtime is the target's then.
-    pub fn target(mut self, target: &Queue) -> Self {
-        self.target = Some(target.clone());
-        self
-    }
-
-    /// Its blocks run on the workers of `runtime` instead of the default one.
-    pub fn runtime(mut self, runtime: &Runtime) -> Self {
-        self.runtime = Some(runtime.clone());
-        self
-    }
-
-    /// It holds what is submitted until [`Queue::activate`]: to fill it, or to hand it out, before anything runs.
-    ///
-    /// `sync` waits meanwhile, too. Dropping the last handle activates it, with a warning if it holds anything: what was
-    /// submitted runs.
-    ///
-    /// ```
-    /// use singletrack_queues::Queue;
-    ///
-    /// let startup = Queue::builder("startup").inactive().build();
-    /// startup.submit(|| println!("not before the settings were read"));
-    /// startup.activate();
-    /// startup.sync(|| ());
-    /// ```
-    pub fn inactive(mut self) -> Self {
-        self.inactive = true;
-        self
-    }
-
-    /// Makes the queue.
-    ///
-    /// # Panics
-    /// When it would be on the default runtime, and that cannot be started; see [`Runtime::global`]. When both a target
-    /// and another runtime were given.
-    #[track_caller]
-    pub fn build(self) -> Queue {
-        let target = match (self.target, self.runtime) {
-            (Some(target), runtime) => {
-                assert!(
-                    runtime.is_none_or(|runtime| runtime == target.runtime()),
-                    "queue \"{}\" cannot target \"{}\": that queue is on another runtime; leave out `runtime`",
-                    self.label,
-                    target.label(),
-                );
-                Target::Queue(target)
-            }
-            (None, runtime) => Target::Pool(runtime.unwrap_or_else(Runtime::global).into_owner()),
-        };
-        let state = if self.inactive { State::inactive() } else { State::new() };
-        Queue { core: QueueCore::new(self.label, target, state, Location::caller()) }
     }
 }
 

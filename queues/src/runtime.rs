@@ -12,6 +12,7 @@ use once_cell::sync::OnceCell;
 use crate::block;
 use crate::park::{Parker, ThreadParker};
 use crate::pool::{self, Plan, Pool};
+use crate::qos::Qos;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::now;
 
@@ -122,9 +123,18 @@ impl Runtime {
     /// Submits a one-shot block straight to the workers: it belongs to no queue and runs beside everything else.
     #[track_caller]
     pub fn spawn<F: FnOnce() + Send + 'static>(&self, f: F) {
-        let site = Location::caller();
+        self.spawn_at(Qos::Default, f, Location::caller());
+    }
+
+    /// As [`spawn`](Self::spawn), with a class: what a global queue of that class is in Grand Central Dispatch.
+    #[track_caller]
+    pub fn spawn_as<F: FnOnce() + Send + 'static>(&self, qos: Qos, f: F) {
+        self.spawn_at(qos, f, Location::caller());
+    }
+
+    fn spawn_at<F: FnOnce() + Send + 'static>(&self, qos: Qos, f: F, site: &'static Location<'static>) {
         if self.pool().accepts() {
-            self.pool().spawn(block::block(f, site));
+            self.pool().spawn_as(block::block(f, site), qos);
         } else {
             self.pool().count_rejected();
             log::warn!("a block spawned at {site} was dropped: its runtime was shut down");

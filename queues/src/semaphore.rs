@@ -1,11 +1,13 @@
 //! A counting semaphore: so many at a time.
 //!
-//! A count under a lock. A signal that finds somebody waiting does not touch the count: it leaves a grant, which belongs to
-//! those who waited by then, so that nobody who comes later takes it from them. There are never more grants than waiting
-//! threads, because a wait that ends takes a grant with it if there is one, also when its time is up.
+//! A count and a line of those who wait, under a lock. A signal takes the first out of the line, or adds to the count if
+//! nobody waits; a wait that finds no count joins the line, and ends when it is no longer in it, or takes itself out when
+//! its time is up. So there is never a count beside a line, signals serve in the order of arrival, and nobody who comes
+//! later takes a signal from one who waits.
 //!
 //! Not for: exclusion (a queue does that without blocking a thread).
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +15,8 @@ use std::time::{Duration, Instant};
 use crate::pool;
 use crate::sync::{Condvar, Mutex, lock, now, planted, wait, wait_timeout};
 
-/// Lets a limited number through at a time. A handle; clones share the count. It may be dropped in any state.
+/// Lets a limited number through at a time, in the order in which they came. A handle; clones share the count. It may be
+/// dropped in any state.
 ///
 /// A wait blocks its thread: on a worker a stand-in takes over. A semaphore has no owner, so a wait for a signal that never
 /// comes cannot be reported; [`wait_timeout`](Self::wait_timeout) ends it.
@@ -35,22 +38,21 @@ pub struct Semaphore {
 
 struct Shared {
     inner: Mutex<Inner>,
-    bell: Condvar,
 }
 
 struct Inner {
     count: usize,
-    waiting: usize,
-    /// Waits that may end; at most `waiting`.
-    grants: usize,
+    /// Who waits, first come first, by ticket.
+    line: VecDeque<(u64, Arc<Condvar>)>,
+    tickets: u64,
 }
 
 impl Semaphore {
     /// Lets `count` through before the first signal.
     #[must_use]
     pub fn new(count: usize) -> Self {
-        let inner = Inner { count, waiting: 0, grants: 0 };
-        Self { shared: Arc::new(Shared { inner: Mutex::new(inner), bell: Condvar::new() }) }
+        let inner = Inner { count, line: VecDeque::new(), tickets: 0 };
+        Self { shared: Arc::new(Shared { inner: Mutex::new(inner) }) }
     }
 
     /// Takes one; waits for a [`signal`](Self::signal) if none is left.
@@ -78,24 +80,22 @@ impl Semaphore {
         if deadline.is_some_and(|deadline| deadline <= now()) {
             return false;
         }
-        inner.waiting += 1;
+        let (ticket, bell) = inner.join();
         pool::blocking(|| {
             let mut inner = inner;
-            while inner.grants == 0 {
+            while let Some(at) = inner.place_of(ticket) {
                 inner = match deadline {
-                    None => wait(&self.shared.bell, inner),
+                    None => wait(&bell, inner),
                     Some(deadline) => {
                         let left = deadline.saturating_duration_since(now());
                         if left.is_zero() {
-                            inner.waiting -= 1;
+                            inner.line.remove(at);
                             return false;
                         }
-                        wait_timeout(&self.shared.bell, inner, left)
+                        wait_timeout(&bell, inner, left)
                     }
                 };
             }
-            inner.grants -= 1;
-            inner.waiting -= 1;
             true
         })
     }
@@ -106,12 +106,12 @@ impl Semaphore {
     /// When the count is `usize::MAX`.
     pub fn signal(&self) -> bool {
         let mut inner = lock(&self.shared.inner);
-        if inner.waiting > inner.grants {
-            if !planted("semaphore: a signal leaves no grant") {
-                inner.grants += 1;
-            }
+        if !planted("semaphore: a signal is counted beside a line")
+            && let Some((_, bell)) = inner.line.pop_front()
+        {
+            drop(inner);
             if !planted("semaphore: a signal rings no bell") {
-                self.shared.bell.notify_one();
+                bell.notify_one();
             }
             return true;
         }
@@ -131,11 +131,24 @@ impl Inner {
         self.count -= usize::from(some);
         some
     }
+
+    /// To the end of the line.
+    fn join(&mut self) -> (u64, Arc<Condvar>) {
+        self.tickets += 1;
+        let seat = (self.tickets, Arc::new(Condvar::new()));
+        self.line.push_back(seat.clone());
+        seat
+    }
+
+    /// `None`: a signal took it out of the line.
+    fn place_of(&self, ticket: u64) -> Option<usize> {
+        self.line.binary_search_by_key(&ticket, |(ticket, _)| *ticket).ok()
+    }
 }
 
 impl fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = lock(&self.shared.inner);
-        f.debug_struct("Semaphore").field("count", &inner.count).field("waiting", &inner.waiting).finish()
+        f.debug_struct("Semaphore").field("count", &inner.count).field("waiting", &inner.line.len()).finish()
     }
 }

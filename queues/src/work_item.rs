@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 use crate::catch;
 use crate::concurrent::ConcurrentQueue;
 use crate::pool;
-use crate::queue::Queue;
+use crate::qos::Qos;
+use crate::queue::{OwnedLift, Queue};
 use crate::sync::{Condvar, Mutex, lock, now, planted, thread, wait, wait_timeout};
 
 type Body = Box<dyn FnOnce(&WorkHandle) + Send>;
@@ -48,6 +49,7 @@ type Body = Box<dyn FnOnce(&WorkHandle) + Send>;
 #[must_use = "a work item runs when it is submitted, and is dropped otherwise"]
 pub struct WorkItem {
     body: Body,
+    qos: Option<Qos>,
 }
 
 /// A work item that runs alone: made by [`WorkItem::barrier`], taken by concurrent queues only.
@@ -66,7 +68,7 @@ pub struct BarrierItem {
 impl WorkItem {
     /// A work item that runs `f`.
     pub fn new<F: FnOnce() + Send + 'static>(f: F) -> Self {
-        Self { body: Box::new(move |_| f()) }
+        Self::with_handle(move |_| f())
     }
 
     /// A work item that runs `f` with its own handle, so that a long body can look whether it was cancelled.
@@ -80,7 +82,25 @@ impl WorkItem {
     /// item.wait();
     /// ```
     pub fn with_handle<F: FnOnce(&WorkHandle) + Send + 'static>(f: F) -> Self {
-        Self { body: Box::new(f) }
+        Self { body: Box::new(f), qos: None }
+    }
+
+    /// How urgent it is, if that is more than its queue is: until it has ended it lifts the queue, and with it what stands in
+    /// front of it there. A lower class than the queue's changes nothing.
+    ///
+    /// Without this it is as urgent as its queue, whoever submits it: nothing is inherited, every item is what libdispatch
+    /// calls detached. To hand on the class of the running block, say `qos(Qos::current())`.
+    ///
+    /// ```
+    /// use singletrack_queues::{Qos, Queue, WorkItem};
+    ///
+    /// let index = Queue::builder("index").qos(Qos::Background).build();
+    /// let item = WorkItem::new(|| assert!(Qos::current() >= Qos::UserInitiated)).qos(Qos::UserInitiated);
+    /// item.submit(&index).wait();
+    /// ```
+    pub fn qos(mut self, qos: Qos) -> Self {
+        self.qos = Some(qos);
+        self
     }
 
     /// On a concurrent queue it runs alone: after all before it, and before all behind it.
@@ -93,8 +113,14 @@ impl WorkItem {
     #[track_caller]
     pub fn submit(self, queue: &Queue) -> WorkHandle {
         let site = Location::caller();
+        let qos = self.qos;
         let (ticket, handle) = self.split(Some(Place::Serial(queue.clone())));
+        let lift = qos.and_then(|qos| OwnedLift::new(queue, qos));
+        lock(&handle.shared.inner).lift = lift;
         queue.submit_at(move || ticket.run(), site);
+        if let Some(qos) = qos {
+            queue.hurry(qos);
+        }
         handle
     }
 
@@ -109,9 +135,16 @@ impl WorkItem {
 
     /// What goes to the queue, and what stays.
     pub(crate) fn split(self, place: Option<Place>) -> (Ticket, WorkHandle) {
-        let inner = Inner { phase: Phase::Waiting(self.body), cancelled: false, waiting: 0, notify: Vec::new(), place };
+        let inner = Inner {
+            phase: Phase::Waiting(self.body),
+            cancelled: false,
+            waiting: 0,
+            notify: Vec::new(),
+            place,
+            lift: None,
+        };
         let handle = WorkHandle { shared: Arc::new(Shared { inner: Mutex::new(inner), ended: Condvar::new() }) };
-        (Ticket(handle.clone()), handle)
+        (Ticket { handle: handle.clone(), qos: self.qos }, handle)
     }
 }
 
@@ -170,6 +203,8 @@ struct Inner {
     notify: Vec<Box<dyn FnOnce() + Send>>,
     /// To find out that a wait would never end; gone once it is done.
     place: Option<Place>,
+    /// Of its queue, to its own class, until it is done.
+    lift: Option<OwnedLift>,
 }
 
 enum Phase {
@@ -324,13 +359,13 @@ impl WorkHandle {
         let mut inner = lock(&self.shared.inner);
         inner.phase = Phase::Done(end);
         let notify = std::mem::take(&mut inner.notify);
-        let place = inner.place.take();
+        let let_go = (inner.place.take(), inner.lift.take());
         if inner.waiting > 0 && !planted("work item: the end rings no bell") {
             self.shared.ended.notify_all();
         }
         drop(inner);
         // May be the last handle of a queue: not under the lock.
-        drop(place);
+        drop(let_go);
         for submit in notify {
             submit();
         }
@@ -370,16 +405,21 @@ impl fmt::Debug for WorkHandle {
 }
 
 /// The queue's end of an item: runs it, or ends it when it is dropped unrun.
-pub(crate) struct Ticket(WorkHandle);
+pub(crate) struct Ticket {
+    handle: WorkHandle,
+    qos: Option<Qos>,
+}
 
 impl Ticket {
     /// Runs the body unless it was cancelled; its panic goes on to the queue, which logs and counts it.
     pub(crate) fn run(self) {
-        let Some(body) = self.0.take(false) else { return };
-        match catch::catch(|| body(&self.0)) {
-            Ok(()) => self.0.end(WorkEnd::Ran),
+        let Some(body) = self.handle.take(false) else { return };
+        // At least as urgent as its queue.
+        let qos = self.qos.map_or(Qos::current(), |qos| qos.max(Qos::current()));
+        match catch::catch(|| qos.run(|| body(&self.handle))) {
+            Ok(()) => self.handle.end(WorkEnd::Ran),
             Err(payload) => {
-                self.0.end(WorkEnd::Panicked);
+                self.handle.end(WorkEnd::Panicked);
                 resume_unwind(payload);
             }
         }
@@ -388,9 +428,9 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if let Some(body) = self.0.take(false) {
+        if let Some(body) = self.handle.take(false) {
             catch::drop_quietly(body);
-            self.0.end(WorkEnd::Dropped);
+            self.handle.end(WorkEnd::Dropped);
         }
     }
 }

@@ -49,7 +49,10 @@ Ways to break a queue, and the check that has to notice:
   barrier-overtaken  a reader goes around a barrier        barriers
   resume-lost        a resume does nothing                 suspend
   timer-early        a timer gets half its delay           timers
-  signal-lost        a signal is not merged                sources";
+  signal-lost        a signal is not merged                sources
+  class-ignored      a queue forgets its class             classes
+  low-starved        low blocks wait until all else ran    ageing
+  lift-lost          who waits says nothing of its class   lifts";
 
 /// What `stress` understands.
 #[derive(Clone, Debug, clap::Args)]

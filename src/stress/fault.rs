@@ -24,11 +24,17 @@ pub(crate) enum Fault {
     TimerEarly,
     /// Now and then a signal is not merged.
     SignalLost,
+    /// Now and then a queue is of the lowest class, whatever was asked for.
+    ClassIgnored,
+    /// Blocks of the lowest class wait until the others are over.
+    LowStarved,
+    /// A thread that waits says nothing of its class.
+    LiftLost,
 }
 
 impl Fault {
     /// All of them, as `--help` lists them.
-    pub(crate) const ALL: [Fault; 8] = [
+    pub(crate) const ALL: [Fault; 11] = [
         Fault::TwoAtOnce,
         Fault::OrderSwapped,
         Fault::BlockLost,
@@ -37,6 +43,9 @@ impl Fault {
         Fault::ResumeLost,
         Fault::TimerEarly,
         Fault::SignalLost,
+        Fault::ClassIgnored,
+        Fault::LowStarved,
+        Fault::LiftLost,
     ];
 
     /// Its name on the command line.
@@ -50,6 +59,9 @@ impl Fault {
             Fault::ResumeLost => "resume-lost",
             Fault::TimerEarly => "timer-early",
             Fault::SignalLost => "signal-lost",
+            Fault::ClassIgnored => "class-ignored",
+            Fault::LowStarved => "low-starved",
+            Fault::LiftLost => "lift-lost",
         }
     }
 
@@ -64,6 +76,9 @@ impl Fault {
             Fault::ResumeLost => "suspend",
             Fault::TimerEarly => "timers",
             Fault::SignalLost => "sources",
+            Fault::ClassIgnored => "classes",
+            Fault::LowStarved => "ageing",
+            Fault::LiftLost => "lifts",
         }
     }
 }

@@ -42,9 +42,9 @@ pub(super) enum Place {
 }
 
 impl Family {
-    /// Does it take its queue through the wrapper that can be broken?
-    pub(super) fn takes_a_subject(&self) -> bool {
-        Fault::ALL.iter().any(|fault| self.checks.iter().any(|check| check.name == fault.caught_by()))
+    /// Is it the one that has to notice this fault? Then it takes its queue through the wrapper that can be broken.
+    pub(super) fn must_notice(&self, fault: Fault) -> bool {
+        self.checks.iter().any(|check| check.name == fault.caught_by())
     }
 }
 
@@ -118,8 +118,16 @@ impl Round {
 
     /// A runtime that no other family uses. Without one there is nothing to verify, and that is told.
     pub(super) fn own_runtime(&self) -> Option<Own<'_>> {
-        let workers = self.workers();
-        match Runtime::builder().workers(workers).thread_cap(thread_cap(workers)).name("stress-own").build() {
+        self.own(thread_cap(self.workers()))
+    }
+
+    /// As [`own_runtime`](Self::own_runtime), with no threads but the workers, however long one is held.
+    pub(super) fn own_without_stand_ins(&self) -> Option<Own<'_>> {
+        self.own(self.workers())
+    }
+
+    fn own(&self, cap: usize) -> Option<Own<'_>> {
+        match Runtime::builder().workers(self.workers()).thread_cap(cap).name("stress-own").build() {
             Ok(runtime) => Some(Own { runtime, ground: &self.ground }),
             Err(error) => {
                 self.scores.iter().for_each(|score| score.broken(|| format!("no runtime of its own: {error}")));

@@ -5,6 +5,10 @@
 //! goes straight to the queue.
 //! Not for: noticing. Rule: how often a fault occurs is counted, not drawn, so that it occurs in every round.
 
+mod classes;
+
+pub(crate) use classes::Classes;
+
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use loom::thread;
 
 use super::{begin, bites, check};
-use crate::concurrent::gate::Gate;
+use crate::concurrent::gate::{Gate, UNLIMITED};
 use crate::sync::OwnerCell;
 use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -23,7 +23,11 @@ unsafe impl Sync for Place {}
 
 impl Place {
     fn new() -> Arc<Self> {
-        Arc::new(Self { gate: Gate::new(), table: OwnerCell::new(0), drains: AtomicUsize::new(0) })
+        Self::of_width(UNLIMITED)
+    }
+
+    fn of_width(width: u32) -> Arc<Self> {
+        Arc::new(Self { gate: Gate::new(width), table: OwnerCell::new(0), drains: AtomicUsize::new(0) })
     }
 
     /// `ConcurrentQueue::sync`; `None`: it would have to wait in the mailbox.
@@ -116,6 +120,81 @@ fn a_writer_and_a_listed_reader() {
     writer.join().expect("it does not panic");
     assert_eq!(place.drains.load(Relaxed), 1, "the reader was lost");
     assert!(place.gate.try_write(), "nobody is in, nothing is listed");
+}
+
+/// A queue of width 1 guards a table that everybody writes: two threads that find room or not, and one block in the
+/// mailbox that waits for it.
+fn a_width_of_one() {
+    fn write(place: &Place, drains: bool) {
+        // SAFETY: the only one that is in.
+        unsafe { place.table.set(place.table.get() + 1) };
+        if place.gate.read_ends() && drains {
+            listed(place);
+        }
+    }
+    /// The drain, with one block in the mailbox.
+    fn listed(place: &Place) {
+        if place.gate.admit_reader() {
+            assert_eq!(place.drains.fetch_add(1, Relaxed), 0, "sent back twice");
+            write(place, false);
+        }
+    }
+    let place = Place::of_width(1);
+    let others: Vec<_> = (0..2)
+        .map(|_| {
+            let place = place.clone();
+            thread::spawn(move || {
+                if place.gate.try_read() {
+                    write(&place, true);
+                }
+            })
+        })
+        .collect();
+    begin();
+    place.gate.list();
+    listed(&place);
+    for other in others {
+        other.join().expect("it does not panic");
+    }
+    assert_eq!(place.drains.load(Relaxed), 1, "the listed block was lost");
+    assert!(place.gate.try_write(), "nobody is in, nothing is listed");
+}
+
+/// Two are in a queue of width 2, and a third waits: it does not wait for both of them.
+fn one_of_two_makes_room() {
+    let place = Place::of_width(2);
+    assert!(place.gate.try_read() && place.gate.try_read());
+    place.gate.list();
+    let leaver = {
+        let place = place.clone();
+        thread::spawn(move || place.gate.read_ends())
+    };
+    begin();
+    let admitted = place.gate.admit_reader();
+    let sent_back = leaver.join().expect("it does not panic");
+    assert_ne!(admitted, sent_back, "either there was room, or the drainer is sent back");
+    assert!(admitted || place.gate.admit_reader());
+}
+
+#[test]
+fn a_width_excludes() {
+    check(3, a_width_of_one);
+}
+
+#[test]
+fn one_that_leaves_lets_the_next_one_in() {
+    check(4, one_of_two_makes_room);
+}
+
+#[test]
+fn a_width_excludes_bites() {
+    bites("gate: the width is not asked for", 3, a_width_of_one);
+    bites("gate: the drainer leaves without a word", 3, a_width_of_one);
+}
+
+#[test]
+fn one_that_leaves_lets_the_next_one_in_bites() {
+    bites("gate: only the last reader sends the drainer back", 4, one_of_two_makes_room);
 }
 
 #[test]

@@ -56,6 +56,36 @@ fn wait_against_leave_bites() {
     bites("group: the last one rings no bell", 4, || members_leave(1));
 }
 
+/// While the last member leaves, somebody enters and leaves again: one of the two finds the group empty, and tells.
+fn enter_and_leave_again() {
+    let group = Group::new();
+    group.enter();
+    let others = [false, true].map(|enters| {
+        let group = group.clone();
+        thread::spawn(move || {
+            if enters {
+                group.enter();
+            }
+            group.leave().expect("it was entered");
+        })
+    });
+    begin();
+    group.wait();
+    for other in others {
+        other.join().expect("it does not panic");
+    }
+}
+
+#[test]
+fn leave_against_enter_and_leave() {
+    check(3, enter_and_leave_again);
+}
+
+#[test]
+fn leave_against_enter_and_leave_bites() {
+    bites("group: who saw itself last counts by what it saw", 3, enter_and_leave_again);
+}
+
 /// A notify that is given while the last member leaves is submitted exactly once: by it, or at once.
 fn notify_races() {
     let group = Group::new();

@@ -30,5 +30,5 @@ fn waits_against_signals() {
 #[test]
 fn waits_against_signals_bites() {
     bites("semaphore: a signal rings no bell", 3, two_wait_for_two_signals);
-    bites("semaphore: a signal leaves no grant", 3, two_wait_for_two_signals);
+    bites("semaphore: a signal is counted beside a line", 3, two_wait_for_two_signals);
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use loom::thread;
 
 use super::{begin, bites, check};
-use crate::pool::worker::Slot;
+use crate::pool::slot::Slot;
 use crate::sync::OwnerCell;
 
 struct Place {

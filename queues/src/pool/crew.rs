@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Pool;
-use super::worker::{self, Slot};
+use super::slot::Slot;
+use super::worker;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::{Condvar, Mutex, lock, now, wait_timeout};
 

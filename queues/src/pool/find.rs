@@ -4,6 +4,9 @@
 //! FIFO deque; all share an injector for what comes from other threads. A thread takes from its slot, its deque, the
 //! injector, then steals half of somebody's deque, starting at a random one.
 //!
+//! That is the line of the default class. Each other class of service has a line of its own, shared by all: little stands
+//! in the higher ones, and the lower ones are in no hurry. A program that uses no classes pays one load of a flag for them.
+//!
 //! The slot cannot be stolen by a searching worker: a message that hops between two queues stays on one core. So that it
 //! never hides work, a displaced runnable goes to the deque, the slot is used a bounded number of times in a row, and
 //! the monitor empties the slot of a thread that sits in one block for long.
@@ -15,8 +18,9 @@ use std::ptr::{self, NonNull};
 use crossbeam_deque::{Injector, Steal, Stealer, Worker};
 
 use crate::block::{Node, Runnable};
+use crate::qos::Qos;
 use crate::sync::atomic::{
-    AtomicPtr,
+    AtomicBool, AtomicPtr,
     Ordering::{Acquire, Relaxed, Release},
 };
 
@@ -26,6 +30,10 @@ const STREAK: u32 = 32;
 /// The part that everybody may take from.
 pub(crate) struct Shared {
     injector: Injector<Runnable>,
+    /// The lines of the classes, by number; that of the default class stays empty.
+    lines: [Injector<Runnable>; Qos::ALL.len()],
+    /// Something was ever put into a line; never taken back.
+    graded: AtomicBool,
 }
 
 /// The part of one thread that others may take from.
@@ -159,7 +167,32 @@ impl Exposed {
 
 impl Shared {
     pub(crate) fn new() -> Self {
-        Self { injector: Injector::new() }
+        Self { injector: Injector::new(), lines: Default::default(), graded: AtomicBool::new(false) }
+    }
+
+    pub(crate) fn grade(&self) {
+        // Relaxed, peek and all: whoever misses it takes in the old order for a moment. That work in a line is found at all
+        // does not depend on it, see `has_any`.
+        if !self.graded.load(Relaxed) {
+            self.graded.store(true, Relaxed);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn is_graded(&self) -> bool {
+        self.graded.load(Relaxed)
+    }
+
+    /// Puts `runnable` into the line of a class other than the default one.
+    pub(crate) fn push_as(&self, runnable: Runnable, qos: Qos) {
+        debug_assert_ne!(qos, Qos::Default, "its line is the injector");
+        self.lines[qos as usize].push(runnable);
+    }
+
+    /// Takes the first of a line.
+    pub(crate) fn pop_as(&self, qos: Qos) -> Option<Runnable> {
+        let line = &self.lines[qos as usize];
+        if line.is_empty() { None } else { take_one(line) }
     }
 
     pub(crate) fn push(&self, runnable: Runnable) {
@@ -167,17 +200,21 @@ impl Shared {
     }
 
     pub(crate) fn has_any(&self) -> bool {
-        !self.injector.is_empty()
+        !self.injector.is_empty() || self.lines.iter().any(|line| !line.is_empty())
     }
 
     /// Takes one, without a deque to put more into.
     pub(crate) fn pop(&self) -> Option<Runnable> {
-        loop {
-            match self.injector.steal() {
-                Steal::Success(runnable) => return Some(runnable),
-                Steal::Empty => return None,
-                Steal::Retry => {}
-            }
+        std::iter::once(&self.injector).chain(&self.lines).find_map(take_one)
+    }
+}
+
+fn take_one(line: &Injector<Runnable>) -> Option<Runnable> {
+    loop {
+        match line.steal() {
+            Steal::Success(runnable) => return Some(runnable),
+            Steal::Empty => return None,
+            Steal::Retry => {}
         }
     }
 }

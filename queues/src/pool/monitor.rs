@@ -9,7 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{MAX_THREADS, PULSE_HALTED, Pool};
+use super::pulse::PULSE_HALTED;
+use super::{MAX_THREADS, Pool};
 use crate::catch::AbortOnUnwind;
 use crate::sync::atomic::{
     AtomicBool,

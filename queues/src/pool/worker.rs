@@ -1,175 +1,21 @@
-//! The loop of one thread, and what others may know about it.
+//! The loop of one thread.
 
 use std::cell::Cell;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
-use super::cpu::ThreadState;
-use super::find::{Exposed, Own};
+use super::find::Own;
+use super::slot::Slot;
+use super::turns::Turns;
 use super::{Place, Pool};
 use crate::block::{Kind, Node, Runnable};
 use crate::catch::{self, AbortOnUnwind};
-use crate::sync::atomic::{
-    AtomicPtr, AtomicU64, AtomicUsize,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
-};
-use crate::sync::{Mutex, lock, order_unless, planted};
-
-/// No thread uses the slot.
-const VACANT: usize = 0;
-/// Its thread runs or searches; without a parker it is a hand.
-const RUNNING: usize = 1;
-/// Its thread sleeps at its parker.
-const PARKED: usize = 2;
-/// Its thread sits in a block; somebody else has its parker.
-const RELIEVED: usize = 3;
-/// Its thread waits to stand in for another.
-const SPARE: usize = 4;
-/// The bits of the state.
-const STATE: usize = 7;
-/// The lowest bit of the parker.
-const PARKER: usize = 8;
+use crate::qos::Qos;
+use crate::sync::atomic::Ordering::{Acquire, Relaxed};
 
 /// How many runnables between two looks at the injector and the parker.
 const LOOK_AROUND: u32 = 61;
-
-/// The place of one thread: what others may take from it or know of it.
-///
-/// | state | set by | from |
-/// |---|---|---|
-/// | `RUNNING` | its thread | `VACANT`, `PARKED`, `SPARE` |
-/// | `PARKED` | its thread | `RUNNING` |
-/// | `RELIEVED` | the monitor, or its thread before it blocks | `RUNNING` |
-/// | `SPARE` | its thread | `RELIEVED`, `RUNNING` as a hand |
-/// | `VACANT` | its thread | any |
-pub(crate) struct Slot {
-    pub(super) exposed: Exposed,
-    /// The state, and in the bits above it one more than the parker that its thread holds. One word, so that a parker
-    /// and the right to it change hands in one step.
-    word: AtomicUsize,
-    /// Counts the blocks that its thread began. Written by its thread alone.
-    beat: AtomicU64,
-    /// The lane whose block runs; null in between, and for one-shot blocks. See [`Mark`].
-    lane: AtomicPtr<Node>,
-    /// Where the running block was submitted; null when none runs.
-    site: AtomicPtr<Location<'static>>,
-    own: Mutex<Option<Own>>,
-    kernel: Mutex<Option<ThreadState>>,
-}
-
-/// A thread that sits in a block, for reports.
-#[derive(Clone, Debug)]
-pub(crate) struct Stuck {
-    pub(crate) label: String,
-    pub(crate) site: Option<&'static Location<'static>>,
-}
-
-impl Slot {
-    pub(crate) fn new(index: usize) -> Self {
-        let (own, exposed) = Own::new(0x9E37_79B9_u32.wrapping_mul(index as u32 + 1));
-        Self {
-            exposed,
-            word: AtomicUsize::new(VACANT),
-            beat: AtomicU64::new(0),
-            lane: AtomicPtr::new(ptr::null_mut()),
-            site: AtomicPtr::new(ptr::null_mut()),
-            own: Mutex::new(Some(own)),
-            kernel: Mutex::new(None),
-        }
-    }
-
-    pub(super) fn blocks(&self) -> u64 {
-        self.beat.load(Relaxed)
-    }
-
-    fn state(&self) -> usize {
-        self.word.load(Acquire) & STATE
-    }
-
-    pub(super) fn is_running(&self) -> bool {
-        self.state() == RUNNING
-    }
-
-    pub(super) fn is_relieved(&self) -> bool {
-        self.state() == RELIEVED
-    }
-
-    /// Runs without a parker.
-    pub(super) fn is_hand(&self) -> bool {
-        self.word.load(Acquire) == RUNNING
-    }
-
-    /// Neither runs nor searches.
-    pub(super) fn is_resting(&self) -> bool {
-        matches!(self.state(), VACANT | PARKED | SPARE)
-    }
-
-    /// The parker that its thread holds, if any.
-    pub(super) fn parker(&self) -> Option<usize> {
-        (self.word.load(Acquire) / PARKER).checked_sub(1)
-    }
-
-    pub(super) fn is_blocked(&self) -> bool {
-        lock(&self.kernel).as_ref().is_some_and(ThreadState::is_blocked)
-    }
-
-    /// Takes its parker away while its thread sits in a block.
-    pub(crate) fn relieve(&self) -> Option<usize> {
-        // AcqRel on these moves: the parker passes on like a lock.
-        let step = |word: usize| {
-            let free = word & STATE == RUNNING || planted("slot: a sleeper is relieved");
-            free.then_some(RELIEVED)
-        };
-        let word =
-            self.word.fetch_update(order_unless("slot: relieving does not acquire", AcqRel), Relaxed, step).ok()?;
-        (word / PARKER).checked_sub(1)
-    }
-
-    /// Its thread begins to run with `parker`, or as a hand without one.
-    pub(crate) fn run_with(&self, parker: Option<usize>) {
-        self.word.store(parker.map_or(0, |parker| parker + 1) * PARKER + RUNNING, Release);
-    }
-
-    /// Its thread goes to sleep at its parker, which it learns; `None`: it was relieved.
-    pub(crate) fn park(&self) -> Option<usize> {
-        let step = |word: usize| (word & STATE == RUNNING && word >= PARKER).then_some(word - RUNNING + PARKED);
-        (self.word.fetch_update(AcqRel, Relaxed, step).ok()? / PARKER).checked_sub(1)
-    }
-
-    pub(super) fn become_spare(&self) {
-        self.word.store(SPARE, Release);
-    }
-
-    pub(super) fn vacate(&self) {
-        *lock(&self.kernel) = None;
-        self.word.store(VACANT, Release);
-    }
-
-    fn mark_site(&self, site: *const Location<'static>) {
-        self.site.store(site.cast_mut(), Relaxed);
-    }
-
-    /// What its thread is in, if anything.
-    ///
-    /// Called while the pool inspects: a lane that is in `lane` stays allocated until the inspection ends, see
-    /// [`Pool::before_free`].
-    pub(super) fn stuck(&self) -> Option<Stuck> {
-        if !matches!(self.state(), RUNNING | RELIEVED) {
-            return None;
-        }
-        // SAFETY: only `&'static Location`s, or null, are stored.
-        let site = unsafe { self.site.load(Acquire).as_ref() };
-        let lane = NonNull::new(self.lane.load(Acquire));
-        if site.is_none() && lane.is_none() {
-            return None;
-        }
-        // SAFETY: a lane takes itself out of `lane` before its memory can end, and then waits for the inspection.
-        let label =
-            lane.map_or("(no queue)".into(), |lane| unsafe { (*(lane.as_ref().vtable.label)(lane)).to_owned() });
-        Some(Stuck { label, site })
-    }
-}
 
 thread_local! {
     static LOCAL: Cell<*const Local> = const { Cell::new(ptr::null()) };
@@ -234,12 +80,7 @@ impl Mark<'_> {
     #[inline]
     pub(crate) fn lane(self, lane: *const Node) -> *const Node {
         match self.0 {
-            Some(slot) => {
-                let before = slot.lane.load(Relaxed);
-                // Release: the lane's label is visible to an inspection.
-                slot.lane.store(lane.cast_mut(), Release);
-                before
-            }
+            Some(slot) => slot.mark_lane(lane),
             None => ptr::null(),
         }
     }
@@ -248,9 +89,7 @@ impl Mark<'_> {
     #[inline]
     pub(crate) fn block(self, site: &'static Location<'static>) {
         if let Some(slot) = self.0 {
-            slot.mark_site(site);
-            // Only this thread writes it: no read-modify-write needed. Relaxed: a count.
-            slot.beat.store(slot.beat.load(Relaxed) + 1, Relaxed);
+            slot.mark_block(site);
         }
     }
 }
@@ -280,21 +119,19 @@ pub fn blocking<R>(f: impl FnOnce() -> R) -> R {
 pub(super) fn run(pool: Arc<Pool>, slot: usize, post: Option<usize>) {
     let _bug = AbortOnUnwind;
     let place = &*pool.slots[slot];
-    let own = lock(&place.own).take().expect("a slot is given to one thread at a time");
-    *lock(&place.kernel) = Some(ThreadState::of_this_thread());
-    place.run_with(post);
+    let own = place.occupy(post);
     let local = Local { pool: pool.clone(), slot, own };
     LOCAL.set(&local);
     pool.sleep.begin_search();
     // The monitor may have gone to sleep while this thread was being started.
     pool.monitor.running();
-    Worker { local: &local, pool: &pool, place, searching: true, tick: 0, pulse: 0 }.work();
+    let turns = Turns::default();
+    Worker { local: &local, pool: &pool, place, searching: true, tick: 0, pulse: 0, turns, class: Qos::Default }.work();
     LOCAL.set(ptr::null());
     while let Some(runnable) = local.own.pop(&place.exposed) {
         pool.discard(runnable);
     }
-    *lock(&place.own) = Some(local.own);
-    place.vacate();
+    place.vacate(local.own);
     pool.crew_left(slot);
 }
 
@@ -306,6 +143,9 @@ struct Worker<'a> {
     searching: bool,
     tick: u32,
     pulse: u64,
+    turns: Turns,
+    /// Of the runnable that it took last.
+    class: Qos,
 }
 
 impl Worker<'_> {
@@ -330,15 +170,34 @@ impl Worker<'_> {
     }
 
     fn take(&mut self) -> Option<Runnable> {
-        let (own, pool, exposed) = (&self.local.own, self.pool, &self.place.exposed);
         self.tick += 1;
-        let pulse = pool.pulse.load(Relaxed);
-        if self.tick >= LOOK_AROUND || pulse != self.pulse {
+        let pulse = self.pool.pulse.load(Relaxed);
+        let around = self.tick >= LOOK_AROUND || pulse != self.pulse;
+        if around {
             (self.tick, self.pulse) = (0, pulse);
             self.poll();
-            if let Some(runnable) = own.pop_shared(&pool.shared) {
-                return Some(runnable);
-            }
+        }
+        if self.pool.is_graded() { self.take_graded(around) } else { self.take_default(around) }
+    }
+
+    /// From the lines of all classes, in the order of this turn.
+    fn take_graded(&mut self, around: bool) -> Option<Runnable> {
+        let (qos, runnable) = self.turns.next().into_iter().find_map(|qos| {
+            let found = if qos == Qos::Default { self.take_default(around) } else { self.pool.shared.pop_as(qos) };
+            found.map(|runnable| (qos, runnable))
+        })?;
+        if self.class != qos {
+            self.class = qos;
+            qos.make_current();
+        }
+        Some(runnable)
+    }
+
+    /// From the line of the default class; `around`: first what came from other threads.
+    fn take_default(&mut self, around: bool) -> Option<Runnable> {
+        let (own, pool, exposed) = (&self.local.own, self.pool, &self.place.exposed);
+        if around && let Some(runnable) = own.pop_shared(&pool.shared) {
+            return Some(runnable);
         }
         if let Some(runnable) = own.pop(exposed) {
             return Some(runnable);
@@ -438,5 +297,10 @@ impl Pool {
     /// Runs one-shot blocks straight on the pool.
     pub(crate) fn spawn(&self, node: NonNull<Node>) {
         self.submit(Runnable(node), Place::Back);
+    }
+
+    /// As [`spawn`](Self::spawn), in the line of a class.
+    pub(crate) fn spawn_as(&self, node: NonNull<Node>, qos: Qos) {
+        self.submit_as(Runnable(node), Place::Back, qos);
     }
 }

@@ -1,8 +1,6 @@
-//! The body of a serial queue: push, drain, suspend, and the end of its memory.
+//! The body of a serial queue: push, drain, suspend.
 //!
-//! Memory: handles are counted; the queue itself is not, because a queue with blocks in it is reached through its target.
-//! Dropping the last handle takes the drain right of an idle queue and frees it; of a busy one it submits a last node,
-//! which the drain meets after all blocks, and frees the queue there. So nothing is counted per schedule.
+//! Not for: how it comes to run (`schedule`), handles and the end of its memory (`life`).
 
 use std::borrow::Cow;
 use std::panic::Location;
@@ -11,18 +9,17 @@ use std::sync::Arc;
 
 use super::Queue;
 use super::current::Frame;
+use super::lift::Lifts;
 use super::specific::Specifics;
-use crate::block::{self, Kind, Node, Runnable, VTable};
+use super::ticket::Ticket;
+use crate::block::{Kind, Node, VTable};
 use crate::catch::{self, Payload};
 use crate::mailbox::Mailbox;
 use crate::pool::{Go, Mark, Place, Pool};
+use crate::qos::Qos;
 use crate::runtime::Owner;
-use crate::state::{Cleared, Resumed, State};
-use crate::sync::atomic::{
-    AtomicUsize,
-    Ordering::{Acquire, Relaxed, Release},
-    fence,
-};
+use crate::state::{Resumed, State};
+use crate::sync::atomic::{AtomicBool, AtomicUsize};
 
 /// Blocks that a queue may run before others get their turn. Time ends a turn too, see [`Go`].
 const BUDGET: u32 = 256;
@@ -39,17 +36,23 @@ pub(crate) enum Target {
 pub(crate) struct QueueCore {
     /// The link in its target's mailbox; first, so that a pointer to it is a pointer to the queue. While the queue drains
     /// this node is in no list, and serves as the stub of the own mailbox.
-    node: Node,
+    pub(super) node: Node,
     pub(super) mail: Mailbox,
     pub(super) state: State,
-    handles: AtomicUsize,
-    target: Target,
+    pub(super) lifts: Lifts,
+    pub(super) handles: AtomicUsize,
+    pub(super) target: Target,
     label: Cow<'static, str>,
     pub(super) specifics: Specifics,
+    pub(super) qos: Qos,
+    pub(super) ticket: Ticket,
+    /// It waits in its target, whose root it has lifted. Guarded by the drain right.
+    pub(super) lifts_root: AtomicBool,
 }
 
-/// A million idle queues are normal.
-const _: () = assert!(size_of::<QueueCore>() <= 128);
+/// A million idle queues are normal. (Atomics that are watched by a model are larger.)
+#[cfg(not(queues_loom))]
+const _: () = assert!(size_of::<QueueCore>() <= 112);
 
 impl QueueCore {
     const VTABLE: VTable = VTable {
@@ -60,29 +63,25 @@ impl QueueCore {
         label: Self::label_of,
     };
 
-    /// The node behind which nothing comes.
-    const LAST: VTable = VTable {
-        kind: Kind::Last,
-        run: Self::last_does_not_run,
-        finish: Self::free_last,
-        discard: Self::last_discarded,
-        label: block::no_label,
-    };
-
     pub(super) fn new(
         label: Cow<'static, str>,
         target: Target,
         state: State,
+        qos: Qos,
         site: &'static Location<'static>,
     ) -> NonNull<Self> {
         let core = Self {
             node: Node::new(&Self::VTABLE, site),
             mail: Mailbox::new(),
             state,
+            lifts: Lifts::default(),
             handles: AtomicUsize::new(1),
             target,
             label,
             specifics: Specifics::default(),
+            qos,
+            ticket: Ticket::new(),
+            lifts_root: AtomicBool::new(false),
         };
         NonNull::from(Box::leak(Box::new(core)))
     }
@@ -120,7 +119,11 @@ impl QueueCore {
         self.owner().pool()
     }
 
-    fn lane(&self) -> NonNull<Node> {
+    pub(super) fn site(&self) -> &'static Location<'static> {
+        self.node.site
+    }
+
+    pub(super) fn lane(&self) -> NonNull<Node> {
         NonNull::from(self).cast()
     }
 
@@ -147,21 +150,6 @@ impl QueueCore {
         }
     }
 
-    /// Hands the drain right to the target. Called by its holder; the front is in place.
-    #[inline]
-    pub(super) fn schedule(&self, place: Place) {
-        match &self.target {
-            Target::Pool(owner) => owner.pool().submit(Runnable(self.lane()), place),
-            Target::Queue(target) => {
-                // It may have served as the stub of the own mailbox: then it still points at what came behind it there.
-                // Relaxed: the push publishes it.
-                self.node.next.store(std::ptr::null_mut(), Relaxed);
-                // SAFETY: with the drain right the own node is in no list.
-                unsafe { target.core().push(self.lane()) }
-            }
-        }
-    }
-
     pub(super) fn suspend(&self) -> bool {
         self.state.suspend()
     }
@@ -182,18 +170,11 @@ impl QueueCore {
         }
     }
 
-    fn schedule_held(&self) {
-        // A shutdown may have taken it out of the list, and with it the drain right.
-        if self.pool().held.take(self.lane()) {
-            self.schedule(Place::Back);
-        }
-    }
-
     /// The drain: runs blocks until there are none, the turn is over, or the queue is held.
     ///
     /// # Safety
     /// The caller has the drain right, and the front is in place. The queue may be freed when this returns.
-    unsafe fn drain(this: NonNull<Self>) {
+    pub(super) unsafe fn drain(this: NonNull<Self>) {
         // SAFETY: a queue with a front is alive until the drain right is given up.
         let core = unsafe { this.as_ref() };
         let frame = Frame::serial(this.as_ptr());
@@ -334,71 +315,19 @@ impl QueueCore {
         }
     }
 
-    pub(super) fn add_handle(&self) {
-        // Relaxed: a new handle is made from one that exists. The count cannot overflow before memory does.
-        self.handles.fetch_add(1, Relaxed);
-    }
-
-    /// # Safety
-    /// One handle of the caller's ends with this call.
-    pub(super) unsafe fn drop_handle(this: NonNull<Self>) {
-        // SAFETY: the handle kept it alive until here.
-        let core = unsafe { this.as_ref() };
-        // Release: what was done through this handle happens before the end; partner: the fence below.
-        if core.handles.fetch_sub(1, Release) == 1 {
-            fence(Acquire);
-            // SAFETY: no handle is left.
-            unsafe { Self::retire(this) };
-        }
-    }
-
-    /// The last handle is gone: nothing will be pushed any more but the last node.
-    #[cold]
-    unsafe fn retire(this: NonNull<Self>) {
-        // SAFETY: alive until the drain right is given up below.
-        let core = unsafe { this.as_ref() };
-        let before = core.state.clear();
-        if before.drainer_left {
-            core.warn_retired(before);
-            core.schedule_held();
-        }
-        let hold = Node::new(&Self::LAST, core.node.site);
-        // SAFETY: `hold` stays until the queue is freed, right below; the last node is a fresh one.
+    unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
+        let this = node.cast::<Self>();
+        // SAFETY: the node of a queue, whose holder passes the drain right on with it, or that holds a handle.
         unsafe {
-            if core.mail.try_hold(NonNull::from(&hold)) {
-                Self::free(this);
-            } else {
-                if !before.drainer_left && (before.suspended || before.inactive) {
-                    core.warn_retired(before);
-                }
-                // If the push turns the queue on, a worker may free it, its runtime and with that the pool before
-                // `schedule` returns: nothing but this holds the pool then.
-                let _pool = core.pool().clone();
-                let last = Box::leak(Box::new(Node::new(&Self::LAST, core.node.site)));
-                core.push(NonNull::from(last));
+            let met = this.as_ref().ticket.meet();
+            if met.drains {
+                this.as_ref().leaves_target();
+                Self::drain(this);
+            }
+            if met.has_handle {
+                Self::drop_handle(this);
             }
         }
-    }
-
-    fn warn_retired(&self, before: Cleared) {
-        let why = if before.inactive { "before it was activated" } else { "while suspended" };
-        log::warn!("queue \"{}\" lost its last handle {why}; what it holds runs now", self.label);
-    }
-
-    /// # Safety
-    /// The caller has the drain right, nothing else is in the mailbox, and no handle is left.
-    unsafe fn free(this: NonNull<Self>) {
-        // SAFETY: made by `Box` in `new`; the caller's promise makes this the only pointer to it.
-        let core = unsafe {
-            this.as_ref().pool().before_free();
-            Box::from_raw(this.as_ptr())
-        };
-        drop(core);
-    }
-
-    unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
-        // SAFETY: the node of a queue, whose holder passes the drain right on with it.
-        unsafe { Self::drain(node.cast()) };
         None
     }
 
@@ -407,24 +336,22 @@ impl QueueCore {
     unsafe fn discard(node: NonNull<Node>) -> u64 {
         let this = node.cast::<Self>();
         // SAFETY: as in `run`.
-        unsafe { Self::discard_from(this, this.as_ref().mail.front()) }
+        unsafe {
+            let met = this.as_ref().ticket.meet();
+            let mut count = 0;
+            if met.drains {
+                this.as_ref().leaves_target();
+                count = Self::discard_from(this, this.as_ref().mail.front());
+            }
+            if met.has_handle {
+                Self::drop_handle(this);
+            }
+            count
+        }
     }
 
     unsafe fn label_of(node: NonNull<Node>) -> *const str {
         // SAFETY: the caller keeps the queue alive.
         unsafe { node.cast::<Self>().as_ref() }.label()
-    }
-
-    unsafe fn last_does_not_run(_: NonNull<Node>) -> Option<Payload> {
-        unreachable!("the drain frees the queue instead")
-    }
-
-    unsafe fn last_discarded(_: NonNull<Node>) -> u64 {
-        unreachable!("the drain frees the queue instead")
-    }
-
-    unsafe fn free_last(node: NonNull<Node>) {
-        // SAFETY: made by `Box` in `retire`, met once.
-        drop(unsafe { Box::from_raw(node.as_ptr()) });
     }
 }

@@ -15,6 +15,7 @@ use super::Queue;
 use super::core::QueueCore;
 use super::current::{self, Frame};
 use super::error::{DeadlockError, SyncError, TrySyncError};
+use super::lift::Lift;
 use super::timed::{Claim, Timed};
 use crate::block::{self, Kind, Node, VTable};
 use crate::catch::{self, Payload};
@@ -80,9 +81,13 @@ impl Queue {
             result: None,
         };
         let node = NonNull::from(&mut block).cast::<Node>();
+        let lift = Lift::here(self.core());
         // SAFETY: the block stays on this stack until the waiter ended. It may be sent: `F` and `R` are `Send`.
         let ended = unsafe {
             self.core().push(node);
+            if let Some(lift) = &lift {
+                lift.hurry();
+            }
             let waiter = &raw const (*node.cast::<SyncBlock<R, F>>().as_ptr()).waiter;
             match (*waiter).spin() {
                 Some(ended) => ended,
@@ -156,9 +161,13 @@ impl Queue {
         let mut body = || result = f.take().map(catch::catch);
         let timed = Arc::new(Timed::new(site, &mut body));
         let node = Timed::into_node(timed.clone());
+        let lift = Lift::here(self.core());
         // SAFETY: the block is on the heap and counted; `body` is touched by others only between a claim and its end, and
         // `Timed::wait` returns in no such moment. It may be sent: `F` and `R` are `Send`.
         unsafe { self.core().push(node) };
+        if let Some(lift) = &lift {
+            lift.hurry();
+        }
         match timed.wait(deadline) {
             Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: timeout }),
             Claim::Dropped => Err(SyncError::Shutdown { label: self.label().to_owned() }),

@@ -50,6 +50,42 @@ fn a_wait_that_times_out_takes_nothing() {
 }
 
 #[test]
+fn who_comes_later_takes_no_signal_from_one_who_waits() {
+    let semaphore = Semaphore::new(0);
+    for _ in 0..200 {
+        std::thread::scope(|scope| {
+            let first = scope.spawn(|| semaphore.wait_timeout(LONG));
+            wait_until("somebody waits", || format!("{semaphore:?}").contains("waiting: 1"));
+            assert!(semaphore.signal());
+            assert!(!semaphore.wait_timeout(Duration::from_micros(1)), "it was the other one's");
+            assert!(first.join().expect("no panic"));
+        });
+    }
+}
+
+#[test]
+fn signals_serve_in_the_order_of_arrival_and_pass_over_who_gave_up() {
+    let (semaphore, served) = (Semaphore::new(0), std::sync::Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for who in 0..8 {
+            let (semaphore, served) = (&semaphore, &served);
+            scope.spawn(move || {
+                semaphore.wait();
+                served.lock().expect("no panic under it").push(who);
+            });
+            wait_until("it waits", || format!("{semaphore:?}").contains(&format!("waiting: {}", who + 1)));
+            assert!(!semaphore.wait_timeout(Duration::from_micros(1)), "nobody signals");
+        }
+        for who in 0..8 {
+            assert!(semaphore.signal());
+            wait_until("the first in the line", || served.lock().expect("no panic under it").len() == who + 1);
+        }
+    });
+    assert!(served.into_inner().expect("no panic under it").into_iter().eq(0..8));
+    assert!(!semaphore.try_wait());
+}
+
+#[test]
 fn workers_that_wait_are_stood_in_for() {
     let runtime = runtime(1);
     let semaphore = Semaphore::new(0);

@@ -1,0 +1,73 @@
+//! Runs this program again under callgrind, and reads what it counted.
+//!
+//! For: instructions and system calls of each stretch of the child. Not for: what the child does (`operations`). Rules:
+//! only a thread that is in a stretch is counted; callgrind runs one thread at a time and has no clock in its counts, so
+//! a stretch that takes the same path costs the same, whatever else the machine does.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What callgrind counted in one stretch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) name: String,
+    pub(crate) instructions: u64,
+    pub(crate) system_calls: u64,
+}
+
+/// Runs this program with `arguments` under callgrind: its output, and the parts in the order in which they were counted.
+pub(crate) fn run(arguments: &[&str]) -> Result<(String, Vec<Part>), String> {
+    let program = std::env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
+    let [out, log] = ["out", "log"].map(file);
+    let child = Command::new("valgrind")
+        .args(["--tool=callgrind", "--collect-atstart=no", "--collect-systime=yes", "--combine-dumps=yes"])
+        .arg(format!("--callgrind-out-file={}", out.display()))
+        .arg(format!("--log-file={}", log.display()))
+        .arg(program)
+        .args(arguments)
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("valgrind cannot be started ({error}); it is in Debian's package of that name"))?;
+    if !child.status.success() {
+        let log = std::fs::read_to_string(&log).unwrap_or_default();
+        return Err(format!("under valgrind the program ended with {}:\n{log}", child.status));
+    }
+    let text = read(&out)?;
+    for file in [&out, &log] {
+        // A file that stays is in the target folder, and overwritten by the next run of that number.
+        let _ = std::fs::remove_file(file);
+    }
+    Ok((String::from_utf8_lossy(&child.stdout).into_owned(), parts(&text)?))
+}
+
+fn file(end: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("counts.{}.{end}", std::process::id()))
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("callgrind left no {}: {error}", path.display()))
+}
+
+/// Each part has a line with what asked for it, one with what its numbers are, and one with their sums.
+fn parts(text: &str) -> Result<Vec<Part>, String> {
+    let mut parts = Vec::new();
+    let mut name = None;
+    for line in text.lines() {
+        if let Some(trigger) = line.strip_prefix("desc: Trigger: ") {
+            // The last one is the end of the program, which is no stretch.
+            name = trigger.strip_prefix("Client Request: ");
+        } else if let Some(events) = line.strip_prefix("events: ") {
+            if !events.starts_with("Ir sysCount") {
+                return Err(format!("callgrind counted something else: {line}"));
+            }
+        } else if let Some(numbers) = line.strip_prefix("totals: ") {
+            let Some(name) = name.take() else { continue };
+            let numbers: Result<Vec<u64>, _> = numbers.split_whitespace().map(str::parse).collect();
+            let numbers = numbers.map_err(|error| format!("callgrind's {line}: {error}"))?;
+            // Zeroes at the end are left out.
+            let number = |at: usize| numbers.get(at).copied().unwrap_or(0);
+            parts.push(Part { name: name.to_owned(), instructions: number(0), system_calls: number(1) });
+        }
+    }
+    Ok(parts)
+}

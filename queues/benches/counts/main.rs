@@ -1,0 +1,233 @@
+//! What an operation costs, in counts that do not depend on the machine's speed or load.
+//!
+//! ```text
+//! cargo bench -p singletrack-queues --bench counts [-- --json | --update | --break FAULT]
+//! ```
+//!
+//! Instructions and system calls are counted by callgrind, which this program starts itself; allocations and their bytes
+//! by the allocator of this program. Each operation is counted in several stretches, each on one thread, and the least
+//! counts: what disturbs a stretch (the monitor's tick) only adds to it. Compared is with
+//! `queues/benches/counts/limits.txt`. Ends with 1 if a count differs, in either direction, with 2 for a bad argument or
+//! where nothing can be counted.
+//!
+//! The clock of a program under valgrind is a system call; outside, it is none. And the allocator's own instructions are
+//! not in the counts.
+//!
+//! Where to look: `operations` does what is counted, `meter` counts it, `callgrind` starts the child and reads its file,
+//! `limits` compares. The allocations are also checked by an ordinary test, `queues/tests/counts.rs`.
+
+mod callgrind;
+mod limits;
+mod meter;
+mod operations;
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, exit};
+
+use clap::Parser;
+
+use limits::{Cost, Limits, Tolerance, difference, short};
+
+/// Stretches of each operation.
+const STRETCHES: usize = 7;
+/// For instructions. Where one thread does it all they repeat exactly, and within half a percent elsewhere, also on a
+/// busy machine; what moves is what the optimiser does when code in other places changes.
+const SAME_COMPILER: Tolerance = Tolerance { share: 0.01, least: 0.9, both_ways: true };
+/// For system calls. An operation does whole ones; of a thread that wakes up meanwhile, one is counted with them.
+const WHOLE: Tolerance = Tolerance { share: 0.6, least: 0.5, both_ways: true };
+/// Another compiler optimises otherwise: only what no optimiser explains is a fault then.
+const OTHER_COMPILER: Tolerance = Tolerance { share: 0.25, least: 10.0, both_ways: false };
+
+#[derive(Parser)]
+#[command(name = "counts", about = "Counts instructions, allocations and system calls of each operation.")]
+struct Arguments {
+    /// One JSON object a line instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Write the counts down as the new limits
+    #[arg(long)]
+    update: bool,
+    /// Add something to each operation, to see that it is found
+    #[arg(long = "break", value_name = "FAULT", value_parser = meter::FAULTS, conflicts_with = "update")]
+    fault: Option<String>,
+    /// Accepted because `cargo bench` passes it; it has no effect
+    #[arg(long, hide = true)]
+    bench: bool,
+    /// Do the operations here and print what the allocator counted
+    #[arg(long, hide = true)]
+    in_child: bool,
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    if let Some(fault) = &arguments.fault {
+        meter::plan_fault(fault);
+    }
+    if arguments.in_child {
+        return child();
+    }
+    if let Err(sentence) = compare(&arguments) {
+        eprintln!("counts: {sentence}");
+        exit(2);
+    }
+}
+
+/// Does everything, and prints a line for each stretch, in the order in which callgrind's file has them.
+fn child() {
+    for _ in 0..STRETCHES {
+        operations::ALL.iter().for_each(|operation| operation());
+    }
+    for meter::Stretch { name, ops, allocations, bytes } in meter::take() {
+        println!("{name}|{ops}|{allocations}|{bytes}");
+    }
+}
+
+fn compare(arguments: &Arguments) -> Result<(), String> {
+    if !cfg!(target_arch = "x86_64") {
+        return Err("instructions are counted on x86-64 only".to_owned());
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/counts/limits.txt");
+    let text = std::fs::read_to_string(&path).unwrap_or_default();
+    let limits = Limits::parse(&text).map_err(|error| format!("limits.txt: {error}"))?;
+    let rustc = rustc()?;
+    let costs = costs(arguments.fault.as_deref())?;
+    if arguments.update {
+        std::fs::write(&path, file(&rustc, &costs)).map_err(|error| format!("limits.txt: {error}"))?;
+    }
+    // Whoever reads it may have read enough.
+    let _ = std::io::stdout().write_all(table(&costs, &limits, arguments.json).as_bytes());
+    if arguments.update {
+        return Ok(());
+    }
+    let same = rustc == limits.rustc;
+    if !same {
+        eprintln!(
+            "counts: the limits were counted with {}, this is {rustc}: only large differences count",
+            limits.rustc
+        );
+    }
+    let faults = faults(&costs, &limits, if same { SAME_COMPILER } else { OTHER_COMPILER });
+    faults.iter().for_each(|fault| eprintln!("counts: {fault}"));
+    if !faults.is_empty() {
+        exit(1);
+    }
+    Ok(())
+}
+
+/// The compiler, as it says it itself: the one of this directory, which also compiled this.
+fn rustc() -> Result<String, String> {
+    let output =
+        Command::new("rustc").arg("--version").output().map_err(|error| format!("rustc --version: {error}"))?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// The least of all stretches of each operation, divided among its operations.
+fn costs(fault: Option<&str>) -> Result<Vec<(String, Cost)>, String> {
+    let mut arguments = vec!["--in-child"];
+    arguments.extend(fault.iter().flat_map(|fault| ["--break", *fault]));
+    let (output, parts) = callgrind::run(&arguments)?;
+    let mut costs: Vec<(String, Cost)> = Vec::new();
+    let mut parts = parts.into_iter();
+    for line in output.lines() {
+        let cells: Vec<&str> = line.split('|').collect();
+        let [name, ops, allocations, bytes] = cells[..] else { return Err(format!("the child said: {line}")) };
+        let part = parts.next().filter(|part| part.name == name).ok_or("callgrind's file has other stretches")?;
+        let number = |cell: &str| cell.parse::<f64>().map_err(|error| format!("the child said {cell}: {error}"));
+        let ops = number(ops)?;
+        let cost = Cost {
+            instructions: part.instructions as f64 / ops,
+            allocations: number(allocations)? / ops,
+            bytes: number(bytes)? / ops,
+            system_calls: part.system_calls as f64 / ops,
+        };
+        match costs.iter_mut().find(|(known, _)| known == name) {
+            _ if name == meter::DISCARDED => {}
+            Some((_, least)) => *least = least.least(cost),
+            None => costs.push((name.to_owned(), cost)),
+        }
+    }
+    Ok(costs)
+}
+
+impl Cost {
+    fn least(self, other: Self) -> Self {
+        Self {
+            instructions: self.instructions.min(other.instructions),
+            allocations: self.allocations.min(other.allocations),
+            bytes: self.bytes.min(other.bytes),
+            system_calls: self.system_calls.min(other.system_calls),
+        }
+    }
+}
+
+fn faults(costs: &[(String, Cost)], limits: &Limits, instructions: Tolerance) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (name, is) in costs {
+        let Some(limit) = limits.find(name) else {
+            faults.push(format!("\"{name}\" has no limit yet: {}", limits::UPDATE));
+            continue;
+        };
+        let exact = Tolerance::EXACT;
+        faults.extend(difference(name, "instructions", limit.instructions, is.instructions, instructions));
+        faults.extend(difference(name, "allocations", limit.allocations, is.allocations, exact));
+        faults.extend(difference(name, "bytes", limit.bytes, is.bytes, exact));
+        faults.extend(difference(name, "system calls", limit.system_calls, is.system_calls, WHOLE));
+    }
+    let gone = limits.rows.iter().filter(|(name, _)| !costs.iter().any(|(known, _)| known == name));
+    faults.extend(
+        gone.map(|(name, _)| format!("\"{name}\" has a limit and is not counted any more: {}", limits::UPDATE)),
+    );
+    faults
+}
+
+/// What is printed: a line for each operation.
+fn table(costs: &[(String, Cost)], limits: &Limits, as_json: bool) -> String {
+    let mut text = String::new();
+    if !as_json {
+        text += &format!("{:<40}{:>13}{:>8}{:>8}", "operation", "instructions", "limit", "ratio");
+        text += &format!("{:>13}{:>9}{:>14}\n", "allocations", "bytes", "system calls");
+    }
+    for (name, cost) in costs {
+        let limit = limits.find(name);
+        text += &if as_json { json(name, cost, limit) } else { line(name, cost, limit) };
+        text += "\n";
+    }
+    text
+}
+
+fn line(name: &str, cost: &Cost, limit: Option<&Cost>) -> String {
+    let [was, ratio] = limit.map_or([const { String::new() }; 2], |limit| {
+        [format!("{:.1}", limit.instructions), format!("{:.3}", cost.instructions / limit.instructions)]
+    });
+    let Cost { instructions, allocations, bytes, system_calls } = cost;
+    let [allocations, bytes] = [allocations, bytes].map(|number| short(*number));
+    format!("{name:<40}{instructions:>13.1}{was:>8}{ratio:>8}{allocations:>13}{bytes:>9}{system_calls:>14.1}")
+}
+
+fn json(name: &str, cost: &Cost, limit: Option<&Cost>) -> String {
+    let Cost { instructions, allocations, bytes, system_calls } = cost;
+    let was = limit.map_or("null".to_owned(), |limit| limit.instructions.to_string());
+    format!(
+        "{{\"operation\":\"{name}\",\"instructions\":{instructions:.3},\"limit\":{was},\"allocations\":{allocations:.3},\"bytes\":{bytes:.3},\"system_calls\":{system_calls:.3}}}"
+    )
+}
+
+/// The text of the file of limits.
+fn file(rustc: &str, costs: &[(String, Cost)]) -> String {
+    let mut text = format!(
+        "# What one operation costs: instructions without the allocator's, allocations, their bytes, and system calls.\n\
+         # Written by {}\n\
+         # Read queues/benches/counts/main.rs before you change a number by hand.\n\
+         {rustc}\n\
+         # {:<38} | instructions | allocations |   bytes | system calls\n",
+        limits::UPDATE,
+        "operation",
+    );
+    for (name, cost) in costs {
+        let Cost { instructions, allocations, bytes, system_calls } = cost;
+        text +=
+            &format!("{name:<40} | {instructions:>12.1} | {allocations:>11.3} | {bytes:>7.3} | {system_calls:>12.1}\n");
+    }
+    text
+}

@@ -1,0 +1,321 @@
+//! The operations that are counted, each in a stretch of its own.
+//!
+//! For: doing what is promised to be cheap, a known number of times, so that nothing else happens meanwhile. Not for:
+//! counting (`meter`). Rules: one worker and no stand-in for it. It is either held in a block while this thread does
+//! something, or does everything itself; so each stretch runs on one thread, takes the same path every time, and needs no
+//! clock. Where other threads must have come to some point (waiters of a `sync`), a stretch in which they had not is
+//! discarded.
+
+use std::cell::Cell;
+use std::hint::black_box;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Barrier, OnceLock};
+use std::thread;
+use std::time::Duration;
+
+use singletrack_queues::{
+    Budget, ConcurrentQueue, Group, Isolated, MainQueue, Queue, Runtime, Semaphore, Source, WorkItem,
+};
+
+use super::meter::{self, count};
+
+/// All of them. Each may be run again and again.
+pub(crate) const ALL: &[fn()] = &[
+    blocks,
+    queues_turned_on,
+    hops,
+    sync_alone,
+    sync_contended,
+    one_shots,
+    isolated,
+    groups,
+    tasks,
+    work_items,
+    sources,
+    concurrent,
+    semaphore,
+    timers,
+    parallel_loop,
+    main_queue,
+    queues,
+    suspended,
+];
+
+/// How many operations a stretch has: ten blocks of the injector, which has room for 63 each.
+const OPS: u64 = 630;
+
+fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| Runtime::builder().workers(1).thread_cap(1).build().expect("a thread for the worker"))
+}
+
+fn queue(label: &'static str) -> Queue {
+    runtime().queue(label)
+}
+
+/// A block that keeps the worker until it is let go. The stretch of the worker begins there.
+struct Held {
+    go: Sender<()>,
+}
+
+fn hold(submit: impl FnOnce(Box<dyn FnOnce() + Send>)) -> Held {
+    let (enter, entered) = mpsc::channel();
+    let (go, gate) = mpsc::channel::<()>();
+    submit(Box::new(move || {
+        enter.send(()).expect("somebody waits for it");
+        let gone = gate.recv();
+        drop((enter, gate));
+        if gone.is_ok() {
+            meter::begin();
+        }
+    }));
+    entered.recv().expect("the worker runs what is submitted");
+    Held { go }
+}
+
+/// The end of the worker's stretch: after so many blocks.
+struct Blocks {
+    name: &'static str,
+    left: AtomicUsize,
+    over: Sender<()>,
+}
+
+impl Blocks {
+    /// Leaked, a few bytes for each stretch: so that a block holds one pointer to it and counts nothing.
+    fn new(name: &'static str) -> (&'static Self, Receiver<()>) {
+        let (over, is_over) = mpsc::channel();
+        (Box::leak(Box::new(Self { name, left: AtomicUsize::new(OPS as usize), over })), is_over)
+    }
+
+    /// What each block does.
+    fn one(&self) {
+        if self.left.fetch_sub(1, Relaxed) == 1 {
+            meter::end(self.name, OPS);
+            self.over.send(()).expect("somebody waits for the last");
+        }
+    }
+}
+
+/// `each` submits a block, `OPS` times, while the worker is held; then the worker runs them.
+fn submit_and_run(held: Held, submit: &'static str, run: &'static str, mut each: impl FnMut(&'static Blocks)) {
+    let (blocks, over) = Blocks::new(run);
+    count(submit, OPS, || each(blocks));
+    held.go.send(()).expect("the worker waits for it");
+    over.recv().expect("all blocks ran");
+}
+
+fn hold_queue(queue: &Queue) -> Held {
+    hold(|block| queue.submit(block))
+}
+
+fn hold_worker() -> Held {
+    hold(|block| runtime().spawn(block))
+}
+
+fn blocks() {
+    let queue = queue("busy");
+    submit_and_run(hold_queue(&queue), "submit to a busy queue", "run a block", |blocks| {
+        queue.submit(|| blocks.one());
+    });
+}
+
+fn queues_turned_on() {
+    let queues: Vec<Queue> = (0..OPS).map(|_| queue("idle")).collect();
+    let mut idle = queues.iter();
+    let (on, run) = ("submit, turning a queue on", "run a queue with one block");
+    submit_and_run(hold_worker(), on, run, |blocks| {
+        idle.next().expect("as many as operations").submit(|| blocks.one());
+    });
+}
+
+fn hops() {
+    fn hop(pair: Arc<[Queue; 2]>, at: usize, blocks: &'static Blocks) {
+        if blocks.left.load(Relaxed) > 0 {
+            let onward = pair.clone();
+            pair[at].submit(move || hop(onward, 1 - at, blocks));
+            blocks.one();
+        }
+    }
+    let pair = Arc::new(["ping", "pong"].map(queue));
+    let (blocks, over) = Blocks::new("hop to another queue");
+    let held = hold_worker();
+    let first = pair.clone();
+    pair[0].submit(move || hop(first, 1, blocks));
+    held.go.send(()).expect("the worker waits for it");
+    over.recv().expect("all hops were made");
+}
+
+fn sync_alone() {
+    let target = queue("target");
+    count("sync on an idle queue", OPS, || target.sync(|| _ = black_box(0)));
+    count("try_sync on an idle queue", OPS, || _ = target.try_sync(|| _ = black_box(0)));
+    let queue = Queue::builder("above").target(&target).build();
+    count("sync through one target", OPS, || queue.sync(|| _ = black_box(0)));
+}
+
+thread_local! {
+    /// This thread holds the queue that others wait for.
+    static HOLDS: Cell<bool> = const { Cell::new(false) };
+}
+
+fn sync_contended() {
+    const WAITERS: usize = 16;
+    static COMBINED: AtomicUsize = AtomicUsize::new(0);
+    let queue = queue("contended");
+    HOLDS.set(true);
+    for _attempt in 0..1_000 {
+        COMBINED.store(0, Relaxed);
+        let (coming, leave) = (AtomicUsize::new(0), Barrier::new(WAITERS + 1));
+        thread::scope(|scope| {
+            queue.sync(|| {
+                for _ in 0..WAITERS {
+                    scope.spawn(|| {
+                        coming.fetch_add(1, Relaxed);
+                        queue.sync(|| _ = HOLDS.get().then(|| COMBINED.fetch_add(1, Relaxed)));
+                        // A thread that ended meanwhile would be freed by the one that wakes it.
+                        leave.wait();
+                    });
+                }
+                // All of them come, and then have time to queue up and go to sleep.
+                let mut patience = 0;
+                while patience < 1_000 {
+                    patience = if coming.load(Relaxed) == WAITERS { patience + 1 } else { 0 };
+                    thread::yield_now();
+                }
+                meter::begin();
+            });
+            let combined = COMBINED.load(Relaxed) == WAITERS;
+            meter::end(if combined { "run a waiting sync" } else { meter::DISCARDED }, WAITERS as u64);
+            leave.wait();
+        });
+        if COMBINED.load(Relaxed) == WAITERS {
+            return;
+        }
+    }
+    panic!("in 1,000 attempts the waiting threads never all came in time: is the machine that busy?");
+}
+
+fn one_shots() {
+    submit_and_run(hold_worker(), "spawn a one-shot block", "run a one-shot block", |blocks| {
+        runtime().spawn(|| blocks.one());
+    });
+}
+
+fn isolated() {
+    let queue = queue("isolated");
+    let number = Isolated::new(&queue, 0);
+    submit_and_run(hold_queue(&queue), "submit to an isolated value", "run a block on a value", |blocks| {
+        number.submit(|number| {
+            *number += 1;
+            blocks.one();
+        });
+    });
+}
+
+fn groups() {
+    let (queue, group) = (queue("group"), Group::new());
+    submit_and_run(hold_queue(&queue), "submit in a group", "run a block of a group", |blocks| {
+        group.submit(&queue, || blocks.one());
+    });
+    group.wait();
+    count("wait for an empty group", OPS, || group.wait());
+}
+
+fn tasks() {
+    let queue = queue("call");
+    let mut tasks = Vec::with_capacity(OPS as usize);
+    submit_and_run(hold_queue(&queue), "call", "run a call", |blocks| {
+        tasks.push(queue.call(|| blocks.one()));
+    });
+    queue.sync(|| ());
+    count("wait for a call that is done", OPS, || _ = tasks.pop().map(|task| task.wait().is_ok()));
+}
+
+fn work_items() {
+    let queue = queue("items");
+    let mut items = Vec::with_capacity(OPS as usize);
+    submit_and_run(hold_queue(&queue), "submit a work item", "run a work item", |blocks| {
+        items.push(WorkItem::new(|| blocks.one()).submit(&queue));
+    });
+    queue.sync(|| ());
+    count("wait for a work item that is done", OPS, || _ = items.pop().map(|item| item.wait()));
+}
+
+fn sources() {
+    let queue = queue("sources");
+    let (blocks, over) = Blocks::new("run a source's handler");
+    let sources: Vec<Source> = (0..OPS).map(|_| Source::new(&queue, |_| blocks.one())).collect();
+    let held = hold_queue(&queue);
+    let mut first = sources.iter();
+    count("merge, the first", OPS, || first.next().expect("as many as operations").merge(1));
+    count("merge, more", OPS, || sources[0].merge(2));
+    held.go.send(()).expect("the worker waits for it");
+    over.recv().expect("all handlers ran");
+}
+
+fn concurrent() {
+    let queue = ConcurrentQueue::builder("shared").runtime(runtime()).build();
+    count("sync on a concurrent queue", OPS, || queue.sync(|| _ = black_box(0)));
+    count("barrier_sync on a concurrent queue", OPS, || queue.barrier_sync(|| _ = black_box(0)));
+    let (submit, run) = ("submit to a concurrent queue", "run a concurrent block");
+    submit_and_run(hold_worker(), submit, run, |blocks| queue.submit(|| blocks.one()));
+    let (submit, run) = ("submit a barrier", "run a barrier");
+    let held = hold(|block| queue.barrier(block));
+    submit_and_run(held, submit, run, |blocks| queue.barrier(|| blocks.one()));
+}
+
+fn semaphore() {
+    let semaphore = Semaphore::new(1);
+    count("semaphore, wait and signal", OPS, || {
+        semaphore.wait();
+        semaphore.signal();
+    });
+}
+
+fn timers() {
+    let queue = queue("timers");
+    let hours = |hours: u64| Duration::from_secs(3_600 * hours);
+    // The earliest one, which the sleeping worker must be told of.
+    let first = queue.submit_after(hours(1), || ());
+    let mut timers = Vec::with_capacity(OPS as usize);
+    count("add a timer", OPS, || timers.push(queue.submit_after(hours(2), || ())));
+    let mut each = timers.iter();
+    count("cancel a timer", OPS, || _ = each.next().map(|timer| timer.cancel()));
+    first.cancel();
+}
+
+fn parallel_loop() {
+    count("apply, a loop of one", OPS, || runtime().apply(1, |i| _ = black_box(i)));
+    meter::begin();
+    runtime().apply(OPS as usize, |i| _ = black_box(i));
+    meter::end("apply, one more of a loop", OPS);
+}
+
+fn main_queue() {
+    let main = MainQueue::with_runtime("main", runtime());
+    let handle = main.handle();
+    count("submit to a main queue", OPS, || handle.submit(|| _ = black_box(0)));
+    // All of them in one turn.
+    meter::begin();
+    let more = main.drain(Budget::ALL);
+    meter::end("run a block of a main queue", OPS);
+    assert!(!more, "one turn runs what waits");
+    count("sync on a main queue, from its thread", OPS, || handle.sync(|| _ = black_box(0)));
+}
+
+fn queues() {
+    let mut queues = Vec::with_capacity(OPS as usize);
+    count("make a queue", OPS, || queues.push(queue("new")));
+    count("drop an idle queue", OPS, || _ = queues.pop());
+    let queue = queue("cloned");
+    count("clone and drop a handle", OPS, || drop(black_box(queue.clone())));
+}
+
+fn suspended() {
+    let queue = queue("suspended");
+    count("suspend and resume an idle queue", OPS, || {
+        queue.suspend();
+        _ = queue.resume();
+    });
+}
