@@ -13,6 +13,11 @@ declare -A caught_by=(
     [class-ignored]=classes
     [low-starved]=ageing
     [lift-lost]=lifts
+    [main-swapped]=main-order
+    [main-lost]=main-no-loss
+    [wake-lost]=main-wakes
+    [wake-twice]=main-wakes
+    [local-astray]=main-values
 )
 
 loom() {

@@ -15,6 +15,7 @@ mod fairness;
 mod fault;
 mod groups;
 mod ledger;
+mod main_queue;
 mod many_queues;
 mod panics;
 mod round;
@@ -43,7 +44,7 @@ use singletrack::queues::Runtime;
 use round::{Family, Ground, Place, Running};
 
 /// In the order of the table.
-const FAMILIES: [Family; 17] = [
+const FAMILIES: [Family; 18] = [
     ledger::FAMILY,
     sync::FAMILY,
     targets::FAMILY,
@@ -54,6 +55,7 @@ const FAMILIES: [Family; 17] = [
     timers::FAMILY,
     sources::FAMILY,
     apply::FAMILY,
+    main_queue::FAMILY,
     deadlocks::FAMILY,
     sockets::FAMILY,
     sleepers::FAMILY,
@@ -270,7 +272,10 @@ mod tests {
     fn the_families_that_take_a_subject_are_those_that_must_notice() {
         let takes = |family: &&Family| Fault::ALL.iter().any(|&fault| family.must_notice(fault));
         let takers = FAMILIES.iter().filter(takes).map(|family| family.name);
-        assert_eq!(takers.collect::<Vec<_>>(), ["ledger", "barriers", "suspend", "timers", "sources", "classes"]);
+        assert_eq!(
+            takers.collect::<Vec<_>>(),
+            ["ledger", "barriers", "suspend", "timers", "sources", "main-queue", "classes"]
+        );
     }
 
     #[test]

@@ -79,6 +79,10 @@ use self::place::Place;
 /// `MainContext::invoke` does, would run blocks in the middle of the code that submits. With glib the priority of idle
 /// work is the right one: drawing and input go first. Whole programs: `examples/desktop` in the repository.
 ///
+/// Nothing bounds what waits. A worker that can be faster than the window waits now and then, after some thousand blocks,
+/// for one of its own, `handle.call(|| ()).wait()`: then little memory is used and what is shown is never old. An error there
+/// says that the window is gone.
+///
 /// Dropping it drops the blocks that did not run, logged and counted, then the values that live on it; from then on
 /// blocks are refused, and threads that wait in [`MainHandle::sync`] are let go.
 ///

@@ -26,10 +26,10 @@ const INTERRUPTED: u8 = 130;
 pub(crate) const LONG_ABOUT: &str = "\
 Puts the promises of the queues under load over all cores, and says for each whether it held.
 
-Sixteen families of checks make queues, submit numbered blocks from many threads, and compare what ran with what was \
+Eighteen families of checks make queues, submit numbered blocks from many threads, and compare what ran with what was \
 promised: one at a time, in order, none lost, none twice, sync, targets, barriers, suspend, panics, groups, timers, \
-sources, apply, deadlock reports, real sockets, sleeping blocks, fairness, many queues, shutdown. Most run beside one \
-another on one runtime, so that each is the others' load.
+sources, apply, main queues, deadlock reports, real sockets, sleeping blocks, fairness, many queues, classes, shutdown. \
+Most run beside one another on one runtime, so that each is the others' load.
 
 Exit code: 0 when every promise held, 1 when one was seen broken, 2 for arguments that cannot be used, 130 when it was \
 interrupted (the verdict so far is printed).";
@@ -52,7 +52,12 @@ Ways to break a queue, and the check that has to notice:
   signal-lost        a signal is not merged                sources
   class-ignored      a queue forgets its class             classes
   low-starved        low blocks wait until all else ran    ageing
-  lift-lost          who waits says nothing of its class   lifts";
+  lift-lost          who waits says nothing of its class   lifts
+  main-swapped       as order-swapped, on a main queue     main-order
+  main-lost          as block-lost, on a main queue        main-no-loss
+  wake-lost          a main thread is not woken            main-wakes
+  wake-twice         it is woken though it knows           main-wakes
+  local-astray       its value is visited elsewhere        main-values";
 
 /// What `stress` understands.
 #[derive(Clone, Debug, clap::Args)]

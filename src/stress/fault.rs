@@ -30,11 +30,21 @@ pub(crate) enum Fault {
     LowStarved,
     /// A thread that waits says nothing of its class.
     LiftLost,
+    /// Now and then a block for the main thread is submitted behind the next one.
+    MainSwapped,
+    /// Now and then a block for the main thread is dropped.
+    MainLost,
+    /// Now and then the main thread is not woken.
+    WakeLost,
+    /// Now and then the main thread is woken though it knows already.
+    WakeTwice,
+    /// Now and then a visitor gets a value on its own thread.
+    LocalAstray,
 }
 
 impl Fault {
     /// All of them, as `--help` lists them.
-    pub(crate) const ALL: [Fault; 11] = [
+    pub(crate) const ALL: [Fault; 16] = [
         Fault::TwoAtOnce,
         Fault::OrderSwapped,
         Fault::BlockLost,
@@ -46,6 +56,11 @@ impl Fault {
         Fault::ClassIgnored,
         Fault::LowStarved,
         Fault::LiftLost,
+        Fault::MainSwapped,
+        Fault::MainLost,
+        Fault::WakeLost,
+        Fault::WakeTwice,
+        Fault::LocalAstray,
     ];
 
     /// Its name on the command line.
@@ -62,6 +77,11 @@ impl Fault {
             Fault::ClassIgnored => "class-ignored",
             Fault::LowStarved => "low-starved",
             Fault::LiftLost => "lift-lost",
+            Fault::MainSwapped => "main-swapped",
+            Fault::MainLost => "main-lost",
+            Fault::WakeLost => "wake-lost",
+            Fault::WakeTwice => "wake-twice",
+            Fault::LocalAstray => "local-astray",
         }
     }
 
@@ -79,6 +99,10 @@ impl Fault {
             Fault::ClassIgnored => "classes",
             Fault::LowStarved => "ageing",
             Fault::LiftLost => "lifts",
+            Fault::MainSwapped => "main-order",
+            Fault::MainLost => "main-no-loss",
+            Fault::WakeLost | Fault::WakeTwice => "main-wakes",
+            Fault::LocalAstray => "main-values",
         }
     }
 }

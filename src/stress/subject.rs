@@ -6,8 +6,10 @@
 //! Not for: noticing. Rule: how often a fault occurs is counted, not drawn, so that it occurs in every round.
 
 mod classes;
+mod windows;
 
 pub(crate) use classes::Classes;
+pub(crate) use windows::{ToMain, Wake, set_wake};
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

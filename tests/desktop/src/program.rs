@@ -31,12 +31,16 @@ pub struct Used {
 
 /// The line that each program prints at its end.
 #[derive(Clone, Copy, Debug)]
-#[allow(missing_docs)]
 pub struct Statistics {
+    /// That ran on the main thread.
     pub blocks: u64,
+    /// In so many turns.
     pub turns: u64,
+    /// That the window drew.
     pub frames: u64,
+    /// The longest turn, in milliseconds.
     pub longest_turn_ms: f64,
+    /// How often the main thread was woken.
     pub wakes: u64,
 }
 
