@@ -167,3 +167,30 @@ fn a_hundred_thousand_blocks_are_spread_over_many_turns() {
     }
     assert_eq!((turns, counter.with(&main, |counter| counter.get())), (100, 100_000));
 }
+
+#[test]
+fn a_callback_with_a_handle_in_it_goes_with_the_owner() {
+    let main = MainQueue::new("main");
+    let captured = Arc::new(());
+    let (handle, inside) = (main.handle(), captured.clone());
+    main.set_wake(move || _ = (&handle, &inside));
+    main.handle().submit(|| ());
+    assert_eq!(Arc::strong_count(&captured), 2);
+    drop(main);
+    assert_eq!(Arc::strong_count(&captured), 1, "the callback, which keeps what the handle shares alive, was dropped");
+}
+
+#[test]
+fn a_handle_takes_no_turn_within_a_block() {
+    let main = MainQueue::new("main");
+    let (handle, ran) = (main.handle(), Arc::new(AtomicU64::new(0)));
+    let (inner, count) = (handle.clone(), ran.clone());
+    handle.submit(move || {
+        assert!(!inner.turn(Budget::ALL), "an event loop within a block");
+        assert_eq!(count.load(Relaxed), 0, "the next block waits until this one is over");
+    });
+    let count = ran.clone();
+    handle.submit(move || _ = count.fetch_add(1, Relaxed));
+    assert!(!handle.turn(Budget::ALL));
+    assert_eq!((ran.load(Relaxed), handle.stats().panics), (1, 0));
+}
