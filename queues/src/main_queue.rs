@@ -72,12 +72,13 @@ use self::place::Place;
 /// |---|---|---|
 /// | egui (eframe) | `context.request_repaint()` | in `App::logic`: `main.turn(4 ms);` |
 /// | winit | `proxy.send_event(Woken)` | in `user_event`: `main.turn(4 ms);` |
-/// | glib, GTK | `glib::idle_add_once(move \|\| { handle.turn(4 ms); })` | nothing: the closure [is the turn](MainHandle::turn) |
+/// | glib, GTK | `glib::timeout_add_once(16 ms, move \|\| { handle.turn(4 ms); })` | nothing: the closure [is the turn](MainHandle::turn) |
 /// | slint | `slint::invoke_from_event_loop(move \|\| { handle.turn(4 ms); })` | nothing, as above |
 ///
 /// The callback must post and return. One that runs its closure at once when it is on the main thread already, as glib's
-/// `MainContext::invoke` does, would run blocks in the middle of the code that submits. With glib the priority of idle
-/// work is the right one: drawing and input go first. Whole programs: `examples/desktop` in the repository.
+/// `MainContext::invoke` does, would run blocks in the middle of the code that submits. Where the turn is part of a frame, or
+/// a frame away, a whole burst needs one wake; with glib's `idle_add_once` the first block of it runs sooner, and a wake is
+/// needed for every few blocks. Whole programs: `examples/desktop` in the repository.
 ///
 /// Nothing bounds what waits. A worker that can be faster than the window waits now and then, after some thousand blocks,
 /// for one of its own, `handle.call(|| ()).wait()`: then little memory is used and what is shown is never old. An error there

@@ -102,8 +102,8 @@ fn quiet(program: &Program, long: Duration, at_most: Used) -> Result<(), String>
 fn keeps_to_its_turns(said: Statistics) {
     assert!(said.wakes <= said.turns + 1, "one wake for each turn, and no more: {said:?}");
     assert!(said.frames > 1 && said.blocks > said.turns, "it drew, and ran many blocks in a turn: {said:?}");
-    // The budget is 4 ms, and these blocks take microseconds; the rest is what a busy machine may add.
-    assert!(said.longest_turn_ms < 2_000.0, "a turn ends when its budget is spent: {said:?}");
+    // The budget is 4 ms, and these blocks take microseconds; the rest is for a machine that does much else.
+    assert!(said.longest_turn_ms < 10_000.0, "the window did not hang: {said:?}");
 }
 
 fn shows_all_and_sleeps(subject: &Subject) -> Result<(), String> {
@@ -117,7 +117,7 @@ fn shows_all_and_sleeps(subject: &Subject) -> Result<(), String> {
     let said = program.ended()?;
     keeps_to_its_turns(said);
     assert!((100_000..110_000).contains(&said.blocks), "a block for each step: {said:?}");
-    assert!(said.wakes < said.blocks, "one wake for many blocks: {said:?}");
+    assert!(said.wakes < said.blocks / 10, "one wake for many blocks: {said:?}");
     Ok(())
 }
 

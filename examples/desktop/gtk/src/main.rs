@@ -3,8 +3,9 @@
 //! `cargo run --release -p singletrack-gtk [LIMIT]`
 //!
 //! What it shows: widgets are not `Send`, so they live on the main thread, in a [`Local`]; the search runs on a queue of
-//! its own and submits 100,000 closures to them, without counting frames; the main queue takes its turns as idle work of
-//! the main loop, [`FOR_BLOCKS`] at a time, behind drawing and input. `search` is the work, `ui` the widgets.
+//! its own and submits 100,000 closures to them, without counting frames; the main loop gives them at most [`FOR_BLOCKS`] of
+//! each frame, so the window stays smooth whatever comes, and sleeps when nothing comes. `search` is the work, `ui` the
+//! widgets.
 
 mod search;
 mod ui;
@@ -19,18 +20,19 @@ use singletrack_queues::{Budget, Local, MainQueue, Queue, WorkHandle};
 
 use ui::Ui;
 
-/// How long blocks may keep drawing and input waiting: a quarter of a frame.
+const FRAME: Duration = Duration::from_millis(16);
+/// What blocks may take of a frame: a quarter.
 const FOR_BLOCKS: Duration = Duration::from_millis(4);
 
 fn main() -> glib::ExitCode {
     let limit = std::env::args().nth(1).and_then(|limit| limit.parse().ok()).unwrap_or(1_000_000);
     let main = Rc::new(MainQueue::new("window"));
-    // Called on any thread, once per burst of blocks. Idle work goes behind drawing, so a frame is never late by more than
-    // a turn; if more waits than fits, the queue asks for the next turn itself.
+    // Called on any thread, once per burst of blocks. GTK has no frame that ours could be a part of, so the turn is a frame
+    // away: meanwhile more comes, for which no wake is needed. If more waits than fits, the queue asks for the next turn.
     let handle = main.handle();
     main.set_wake(move || {
         let handle = handle.clone();
-        glib::idle_add_once(move || _ = handle.turn(Budget::time(FOR_BLOCKS)));
+        glib::timeout_add_once(FRAME, move || _ = handle.turn(Budget::time(FOR_BLOCKS)));
     });
 
     // As many of them as wanted, and no message bus.
