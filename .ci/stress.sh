@@ -18,6 +18,18 @@ declare -A caught_by=(
     [wake-lost]=main-wakes
     [wake-twice]=main-wakes
     [local-astray]=main-values
+    [cancel-ignored]=work-items
+    [captures-kept]=item-captures
+    [notify-twice]=item-notify
+    [permit-twice]=semaphores
+    [permit-lost]=semaphore-line
+    [activated-early]=inactive
+    [value-missing]=specifics
+    [tick-early]=tickers
+    [tick-lost]=ticks-counted
+    [addition-twice]=merged-sums
+    [replacement-lost]=last-values
+    [end-twice]=source-end
 )
 
 loom() {

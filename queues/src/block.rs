@@ -32,6 +32,8 @@ pub(crate) enum Kind {
     Barrier,
     /// Like `Once`, for a thread that waits: whoever lets go of the queue may run it.
     Sync,
+    /// As `Sync`; on a concurrent queue: alone.
+    SyncBarrier,
     /// May be pushed again while it runs (a queue, a source): detached first, then run.
     Lane,
     /// A thread that holds the queue itself: never run by anybody.

@@ -45,7 +45,6 @@ pub use parallel::parallel;
 mod work_item;
 pub use work_item::{BarrierItem, WorkEnd, WorkHandle, WorkItem};
 
-#[allow(unsafe_code)]
 mod concurrent;
 pub use concurrent::{ConcurrentQueue, ConcurrentQueueBuilder};
 
@@ -76,7 +75,8 @@ pub use task::{PanicPayload, Task, TaskError};
 #[allow(unsafe_code)]
 mod queue;
 pub use queue::{
-    DeadlockError, NotSuspended, Queue, QueueBuilder, Rejected, SpecificKey, SyncError, Timer, TrySyncError,
+    DeadlockError, NotSuspended, Queue, QueueBuilder, Rejected, SpecificKey, SyncError, TargetQueue, Timer,
+    TrySyncError,
 };
 
 mod runtime;

@@ -185,7 +185,7 @@ impl Runtime {
         let begin = now();
         let end = begin.checked_add(deadline).unwrap_or_else(|| begin + Duration::from_secs(86_400 * 365));
         let (ran, dropped) = (pool.blocks(), pool.counts.dropped.load(Relaxed));
-        pool.timers.fire_due();
+        pool.timers.fire_all_due();
         pool.close();
         pool.count_dropped(pool.timers.clear());
         let quiet = wait_for_quiet(pool, end);

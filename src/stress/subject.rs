@@ -6,6 +6,7 @@
 //! Not for: noticing. Rule: how often a fault occurs is counted, not drawn, so that it occurs in every round.
 
 mod classes;
+mod objects;
 mod windows;
 
 pub(crate) use classes::Classes;

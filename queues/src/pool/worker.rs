@@ -294,12 +294,7 @@ impl Worker<'_> {
 }
 
 impl Pool {
-    /// Runs one-shot blocks straight on the pool.
-    pub(crate) fn spawn(&self, node: NonNull<Node>) {
-        self.submit(Runnable(node), Place::Back);
-    }
-
-    /// As [`spawn`](Self::spawn), in the line of a class.
+    /// Runs a one-shot block straight on the pool, in the line of a class.
     pub(crate) fn spawn_as(&self, node: NonNull<Node>, qos: Qos) {
         self.submit_as(Runnable(node), Place::Back, qos);
     }

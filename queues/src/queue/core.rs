@@ -7,10 +7,10 @@ use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::Queue;
 use super::current::Frame;
 use super::lift::Lifts;
 use super::specific::Specifics;
+use super::target::{Level, Target};
 use super::ticket::Ticket;
 use crate::block::{Kind, Node, VTable};
 use crate::catch::{self, Payload};
@@ -19,17 +19,10 @@ use crate::pool::{Go, Mark, Place, Pool};
 use crate::qos::Qos;
 use crate::runtime::Owner;
 use crate::state::{Resumed, State};
-use crate::sync::atomic::{AtomicBool, AtomicUsize};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 /// Blocks that a queue may run before others get their turn. Time ends a turn too, see [`Go`].
 const BUDGET: u32 = 256;
-
-/// Where a queue's blocks really run.
-#[derive(Debug)]
-pub(crate) enum Target {
-    Pool(Arc<Owner>),
-    Queue(Queue),
-}
 
 /// See the module.
 #[repr(C)]
@@ -48,6 +41,8 @@ pub(crate) struct QueueCore {
     pub(super) ticket: Ticket,
     /// It waits in its target, whose root it has lifted. Guarded by the drain right.
     pub(super) lifts_root: AtomicBool,
+    /// It waits in its concurrent target, or has its turn there, and so leaves it. Guarded by the drain right.
+    pub(super) is_in_target: AtomicBool,
 }
 
 /// A million idle queues are normal. (Atomics that are watched by a model are larger.)
@@ -82,6 +77,7 @@ impl QueueCore {
             qos,
             ticket: Ticket::new(),
             lifts_root: AtomicBool::new(false),
+            is_in_target: AtomicBool::new(false),
         };
         NonNull::from(Box::leak(Box::new(core)))
     }
@@ -90,29 +86,20 @@ impl QueueCore {
         &self.label
     }
 
-    /// This queue, its target, and so on to the pool.
-    pub(super) fn chain(&self) -> impl Iterator<Item = &Self> {
+    pub(super) fn level(&self) -> Level<'_> {
+        Level::Serial(self)
+    }
+
+    /// This queue, its target, and so on while they are serial.
+    pub(super) fn serial_chain(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |queue| match &queue.target {
             Target::Queue(target) => Some(target.core()),
-            Target::Pool(_) => None,
+            Target::Pool(_) | Target::Concurrent(_) => None,
         })
     }
 
-    pub(super) fn target(&self) -> Option<&Self> {
-        match &self.target {
-            Target::Queue(target) => Some(target.core()),
-            Target::Pool(_) => None,
-        }
-    }
-
     pub(super) fn owner(&self) -> &Arc<Owner> {
-        let mut core = self;
-        loop {
-            match &core.target {
-                Target::Pool(owner) => return owner,
-                Target::Queue(target) => core = target.core(),
-            }
-        }
+        self.target.owner()
     }
 
     pub(super) fn pool(&self) -> &Arc<Pool> {
@@ -225,7 +212,7 @@ impl QueueCore {
                         }
                         front
                     }
-                    Kind::Once | Kind::Barrier | Kind::Sync | Kind::Holder => {
+                    Kind::Once | Kind::Barrier | Kind::Sync | Kind::SyncBarrier | Kind::Holder => {
                         mark.block(node.as_ref().site);
                         if let Some(payload) = (vtable.run)(node) {
                             core.report(node, payload);
@@ -265,6 +252,8 @@ impl QueueCore {
         unsafe { self.mail.set_front(front) };
         let pool = Arc::as_ptr(self.pool());
         mark.lane(outer);
+        // Relaxed: guarded by the drain right. Who takes it from the list does not take it from the target.
+        self.is_in_target.store(false, Relaxed);
         // SAFETY: as in `drain`. The queue is not touched after `hold` succeeded: `enter` has its address only.
         let held = unsafe { &*pool }.held.enter(self.lane(), || self.state.hold());
         if !held {
@@ -321,7 +310,7 @@ impl QueueCore {
         unsafe {
             let met = this.as_ref().ticket.meet();
             if met.drains {
-                this.as_ref().leaves_target();
+                let _turn = this.as_ref().leaves_target();
                 Self::drain(this);
             }
             if met.has_handle {
@@ -340,7 +329,7 @@ impl QueueCore {
             let met = this.as_ref().ticket.meet();
             let mut count = 0;
             if met.drains {
-                this.as_ref().leaves_target();
+                let _turn = this.as_ref().leaves_target();
                 count = Self::discard_from(this, this.as_ref().mail.front());
             }
             if met.has_handle {

@@ -51,9 +51,9 @@ impl Lifts {
 }
 
 impl QueueCore {
-    /// The end of the target chain: what waits in the pool.
+    /// The end of the chain of serial targets: what waits in the pool, or in a concurrent queue, where a lift does nothing.
     fn root(&self) -> &Self {
-        self.chain().last().unwrap_or(self)
+        self.serial_chain().last().unwrap_or(self)
     }
 
     /// The class that it is scheduled in now, if it is the end of its chain.

@@ -2,7 +2,9 @@
 //!
 //! Not for: what a line is (`pool/find`), the drain (`core`).
 
-use super::core::{QueueCore, Target};
+use super::concurrent::LaneTurn;
+use super::core::QueueCore;
+use super::target::Target;
 use super::ticket::Scheduled;
 use crate::block::Runnable;
 use crate::pool::{Place, Pool};
@@ -15,6 +17,12 @@ impl QueueCore {
         match &self.target {
             Target::Pool(owner) if owner.pool().is_graded() => self.schedule_graded(owner.pool(), place),
             Target::Pool(owner) => owner.pool().submit(Runnable(self.lane()), place),
+            Target::Concurrent(_) => {
+                self.node.next.store(std::ptr::null_mut(), Relaxed);
+                self.is_in_target.store(true, Relaxed);
+                // SAFETY: with the drain right the own node is in no list; `leaves_target` sees to it that it leaves.
+                unsafe { self.target.push(self.lane(), place) }
+            }
             Target::Queue(target) => {
                 // It may have served as the stub of the own mailbox: then it still points at what came behind it there.
                 // Relaxed: the push publishes it.
@@ -64,12 +72,18 @@ impl QueueCore {
         }
     }
 
-    /// It runs, or is dropped: what it waited in is not lifted by it any more.
-    pub(super) fn leaves_target(&self) {
+    /// It runs, or is dropped: what it waited in is not lifted by it any more, and a concurrent target is left when the turn
+    /// that comes back is dropped.
+    pub(super) fn leaves_target(&self) -> Option<LaneTurn> {
         // Relaxed: guarded by the drain right.
         if self.lifts_root.load(Relaxed) {
             self.lifts_root.store(false, Relaxed);
             self.sink_root(self.qos);
+        }
+        match &self.target {
+            // Relaxed: guarded by the drain right.
+            Target::Concurrent(queue) if self.is_in_target.load(Relaxed) => Some(queue.lane_turn()),
+            _ => None,
         }
     }
 }

@@ -16,6 +16,7 @@ use super::core::QueueCore;
 use super::current::{self, Frame};
 use super::error::{DeadlockError, SyncError, TrySyncError};
 use super::lift::Lift;
+use super::target::Target;
 use super::timed::{Claim, Timed};
 use crate::block::{self, Kind, Node, VTable};
 use crate::catch::{self, Payload};
@@ -50,9 +51,14 @@ impl Queue {
     #[track_caller]
     #[inline]
     pub fn sync<R: Send, F: FnOnce() -> R + Send>(&self, f: F) -> R {
+        self.sync_at(f, Location::caller())
+    }
+
+    #[inline]
+    pub(super) fn sync_at<R: Send, F: FnOnce() -> R + Send>(&self, f: F, site: &'static Location<'static>) -> R {
         let core = self.core();
-        if core.target().is_none() && core.state.is_clear() {
-            let node = Node::new(&HOLDER, Location::caller());
+        if core.target.is_pool() && core.state.is_clear() {
+            let node = Node::new(&HOLDER, site);
             // SAFETY: `node` lives until `hold` is dropped, which unlinks it.
             if unsafe { core.mail.try_hold(NonNull::from(&node)) } {
                 let _hold = Hold { core, node: &node };
@@ -61,7 +67,7 @@ impl Queue {
                 return f();
             }
         }
-        self.sync_or_wait(f, Location::caller())
+        self.sync_or_wait(f, site)
     }
 
     #[cold]
@@ -71,7 +77,7 @@ impl Queue {
             Ok(value) => return value,
             Err(f) => f,
         };
-        if let Some(inside) = current::blocks_on(self.core()) {
+        if let Some(inside) = current::blocks_on(self.core().level(), false) {
             panic!("{}", DeadlockError::new(self, inside, site));
         }
         let mut block = SyncBlock {
@@ -110,7 +116,7 @@ impl Queue {
         let mut body = Some(f);
         let mut result = None;
         let core = self.core();
-        let ran = hold_chain(Some(core), site, &mut || {
+        let ran = hold_core(core, site, &mut || {
             let frame = Frame::serial(core);
             let _inside = frame.enter();
             result = body.take().map(|f| f());
@@ -133,7 +139,7 @@ impl Queue {
     #[track_caller]
     pub fn try_sync<R: Send, F: FnOnce() -> R + Send>(&self, f: F) -> Result<R, TrySyncError<F>> {
         let site = Location::caller();
-        self.try_hold_chain(f, site).map_err(|f| match current::blocks_on(self.core()) {
+        self.try_hold_chain(f, site).map_err(|f| match current::blocks_on(self.core().level(), false) {
             Some(inside) => TrySyncError::Deadlock(DeadlockError::new(self, inside, site), f),
             None => TrySyncError::Busy(f),
         })
@@ -153,7 +159,7 @@ impl Queue {
             Ok(value) => return Ok(value),
             Err(f) => Some(f),
         };
-        if let Some(inside) = current::blocks_on(self.core()) {
+        if let Some(inside) = current::blocks_on(self.core().level(), false) {
             return Err(SyncError::Deadlock(DeadlockError::new(self, inside, site)));
         }
         let deadline = now().checked_add(timeout);
@@ -221,12 +227,19 @@ impl Drop for Hold<'_> {
     }
 }
 
-/// Takes `core` and all its targets, if all are idle, and runs `f`. `None`: everything is taken.
-fn hold_chain(core: Option<&QueueCore>, site: &'static Location<'static>, f: &mut dyn FnMut()) -> bool {
-    let Some(core) = core else {
-        f();
-        return true;
-    };
+/// Takes `target` and everything above it, if all are idle or have room, and runs `f`.
+pub(super) fn hold(target: &Target, site: &'static Location<'static>, f: &mut dyn FnMut()) -> bool {
+    match target {
+        Target::Pool(_) => {
+            f();
+            true
+        }
+        Target::Queue(queue) => hold_core(queue.core(), site, f),
+        Target::Concurrent(queue) => queue.hold(false, site, f),
+    }
+}
+
+fn hold_core(core: &QueueCore, site: &'static Location<'static>, f: &mut dyn FnMut()) -> bool {
     if !core.state.is_clear() {
         return false;
     }
@@ -236,7 +249,7 @@ fn hold_chain(core: Option<&QueueCore>, site: &'static Location<'static>, f: &mu
         return false;
     }
     let _hold = Hold { core, node: &node };
-    hold_chain(core.target(), site, f)
+    hold(&core.target, site, f)
 }
 
 /// Lets go of a queue in which others wait: runs some waiters' closures, then schedules the rest.
@@ -248,7 +261,7 @@ unsafe fn settle(core: &QueueCore, mut node: NonNull<Node>) {
     // SAFETY: the drain right is ours until the mailbox closes or the queue is scheduled.
     unsafe {
         // Not while this thread unwinds: closures of others would find themselves `panicking`.
-        let combine = core.target().is_none() && !std::thread::panicking();
+        let combine = core.target.is_pool() && !std::thread::panicking();
         let mut left = if combine { COMBINE } else { 0 };
         while left > 0 && node.as_ref().vtable.kind == Kind::Sync && core.state.is_clear() {
             let vtable = node.as_ref().vtable;
