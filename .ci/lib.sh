@@ -36,9 +36,9 @@ need() {
 
 # need_library NAME PACKAGE...: as need, for what programs load.
 need_library() {
-    ldconfig -p | grep -q "$1" && return
+    ldconfig -p | grep "$1" >/dev/null && return
     install_for "$@"
-    ldconfig -p | grep -q "$1" || fail "${*:2} is installed and there is still no $1"
+    ldconfig -p | grep "$1" >/dev/null || fail "${*:2} is installed and there is still no $1"
 }
 
 install_for() {
