@@ -15,6 +15,9 @@ declare -A caught_by=(
     [class-ignored]=classes
     [low-starved]=ageing
     [lift-lost]=lifts
+    [urgency-ignored]=urgency
+    [class-swapped]=class-order
+    [low-forgotten]=no-starvation
     [cancel-ignored]=work-items
     [captures-kept]=item-captures
     [notify-twice]=item-notify
@@ -27,6 +30,9 @@ declare -A caught_by=(
     [addition-twice]=merged-sums
     [replacement-lost]=last-values
     [end-twice]=source-end
+    [event-lost]=event-bytes
+    [event-beside]=event-exclusion
+    [event-end-twice]=event-ends
 )
 
 loom() {

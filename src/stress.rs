@@ -11,6 +11,7 @@ mod barriers;
 mod choice;
 mod classes;
 mod deadlocks;
+mod event_sources;
 mod fairness;
 mod fault;
 mod groups;
@@ -35,6 +36,7 @@ mod targets;
 mod tickers;
 mod timers;
 mod work_items;
+mod workloop;
 
 pub(crate) use fault::Fault;
 pub(crate) use score::Line;
@@ -61,6 +63,7 @@ const FAMILIES: &[Family] = &[
     groups::FAMILY,
     timers::FAMILY,
     sources::FAMILY,
+    workloop::FAMILY,
     apply::FAMILY,
     deadlocks::FAMILY,
     sockets::FAMILY,
@@ -70,6 +73,7 @@ const FAMILIES: &[Family] = &[
     specifics::FAMILY,
     tickers::FAMILY,
     merges::FAMILY,
+    event_sources::FAMILY,
     sleepers::FAMILY,
     fairness::FAMILY,
     many_queues::FAMILY,

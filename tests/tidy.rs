@@ -91,6 +91,7 @@ const UNSAFE: &[&str] = &[
     "queues/src/pool.rs",
     "queues/src/pool/cpu.rs",
     "queues/src/pool/find.rs",
+    "queues/src/pool/fork.rs",
     "queues/src/pool/slot.rs",
     "queues/src/pool/worker.rs",
     "queues/src/queue.rs",
@@ -111,6 +112,8 @@ const UNSAFE: &[&str] = &[
     "queues/src/sync.rs",
     "queues/src/workloop.rs",
     "queues/src/workloop/classes.rs",
+    "src/event/look.rs",
+    "queues/tests/it/fork.rs",
     "src/io/poller.rs",
 ];
 

@@ -28,7 +28,7 @@ Puts the promises of the queues under load over all cores, and says for each whe
 
 Families of checks make queues, submit numbered blocks from many threads, and compare what ran with what was \
 promised: one at a time, in order, none lost, none twice, sync, targets, barriers, suspend, panics, groups, timers, \
-sources, apply, deadlock reports, real sockets, work items, semaphores, inactive queues, values of queues, tickers, sums \
+sources, workloops, apply, deadlock reports, real sockets, work items, semaphores, inactive queues, values of queues, tickers, sums \
 and last values, sleeping blocks, fairness, many queues, shutdown. Most run beside one another on one runtime, so that \
 each is the others' load.
 

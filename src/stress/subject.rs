@@ -7,10 +7,14 @@
 
 mod chains;
 mod classes;
+mod events;
 mod objects;
+mod urgent;
 
 pub(crate) use chains::{Chains, Either};
 pub(crate) use classes::Classes;
+pub(crate) use events::readable;
+pub(crate) use urgent::Urgent;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

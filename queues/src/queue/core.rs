@@ -32,15 +32,15 @@ pub(crate) struct QueueCore {
     pub(super) node: Node,
     pub(super) mail: Mailbox,
     pub(super) state: State,
+    pub(super) ticket: Ticket,
+    pub(super) qos: Qos,
+    /// What it takes back when it leaves its serial target: a lift of the root. Guarded by the drain right.
+    pub(super) owes_target: AtomicBool,
     pub(super) lifts: Lifts,
     pub(super) handles: AtomicUsize,
     pub(super) target: Target,
     label: Cow<'static, str>,
     pub(super) specifics: Specifics,
-    pub(super) qos: Qos,
-    pub(super) ticket: Ticket,
-    /// It waits in its target, whose root it has lifted. Guarded by the drain right.
-    pub(super) lifts_root: AtomicBool,
 }
 
 /// A million idle queues are normal. (Atomics that are watched by a model are larger.)
@@ -74,7 +74,7 @@ impl QueueCore {
             specifics: Specifics::default(),
             qos,
             ticket: Ticket::new(),
-            lifts_root: AtomicBool::new(false),
+            owes_target: AtomicBool::new(false),
         };
         NonNull::from(Box::leak(Box::new(core)))
     }
@@ -158,6 +158,7 @@ impl QueueCore {
     ///
     /// # Safety
     /// The caller has the drain right, and the front is in place. The queue may be freed when this returns.
+    #[inline(always)]
     pub(super) unsafe fn drain(this: NonNull<Self>) {
         // SAFETY: a queue with a front is alive until the drain right is given up.
         let core = unsafe { this.as_ref() };
@@ -250,7 +251,7 @@ impl QueueCore {
         let pool = Arc::as_ptr(self.pool());
         mark.lane(outer);
         // SAFETY: as in `drain`. The queue is not touched after `hold` succeeded: `enter` has its address only.
-        let held = unsafe { &*pool }.held.enter(self.lane(), || self.state.hold());
+        let held = unsafe { &*pool }.held.enter(self.lane(), Self::discard_held, || self.state.hold());
         if !held {
             mark.lane(self.lane().as_ptr());
         }
@@ -306,7 +307,9 @@ impl QueueCore {
             let met = this.as_ref().ticket.meet();
             if met.drains {
                 this.as_ref().leaves_target();
-                Self::drain(this);
+                // As a part of its target it may have been taken from a lower line than its own: on a drain that ran already.
+                let qos = this.as_ref().qos;
+                qos.at_least(|| Self::drain(this));
             }
             if met.has_handle {
                 Self::drop_handle(this);
@@ -332,6 +335,13 @@ impl QueueCore {
             }
             count
         }
+    }
+
+    /// As `discard`, out of the list of the held: with the drain right, which its ticket does not know of.
+    unsafe fn discard_held(node: NonNull<Node>) -> u64 {
+        let this = node.cast::<Self>();
+        // SAFETY: the caller took it out of the list; it left its front in place when it entered.
+        unsafe { Self::discard_from(this, this.as_ref().mail.front()) }
     }
 
     unsafe fn label_of(node: NonNull<Node>) -> *const str {

@@ -25,7 +25,7 @@ impl QueueCore {
                 if self.qos > target.core().qos && self.lift_root(self.qos) {
                     // Kept: with the push this queue may be drained and freed, and it was what kept the target.
                     let (target, qos) = (target.clone(), self.qos);
-                    self.lifts_root.store(true, Relaxed);
+                    self.owes_target.store(true, Relaxed);
                     // SAFETY: with the drain right the own node is in no list.
                     unsafe { target.core().push(self.lane()) };
                     target.core().send_token(qos);
@@ -46,6 +46,8 @@ impl QueueCore {
     }
 
     /// As [`schedule`](Self::schedule), in the line of its class.
+    // Not inlined, so that a queue of a runtime without classes does not save registers for it.
+    #[inline(never)]
     fn schedule_graded(&self, pool: &Pool, place: Place) {
         let class = self.class();
         // A stale entry holds a handle, and may be met, run and dropped as soon as it has the drain right again.
@@ -55,8 +57,10 @@ impl QueueCore {
             // Before its entry is in a line it lives: a token that overtakes it gives the entry a handle.
             Scheduled::Push => {
                 let now = self.class();
-                let class = if now > class && self.ticket.waits_below(now) { now } else { class };
-                pool.submit_as(Runnable(self.lane()), place, class);
+                if now > class {
+                    self.ticket.enter(now);
+                }
+                pool.submit_as(Runnable(self.lane()), place, now.max(class));
             }
             Scheduled::Revived => {
                 if let Some(kept) = &kept {
@@ -69,8 +73,8 @@ impl QueueCore {
     /// It runs, or is dropped: what it waited in is not lifted by it any more.
     pub(super) fn leaves_target(&self) {
         // Relaxed: guarded by the drain right.
-        if self.lifts_root.load(Relaxed) {
-            self.lifts_root.store(false, Relaxed);
+        if self.owes_target.load(Relaxed) {
+            self.owes_target.store(false, Relaxed);
             self.sink_root(self.qos);
         }
     }

@@ -23,7 +23,9 @@ use crate::block::{self, Kind, Node, VTable};
 use crate::catch::{self, Payload};
 use crate::handoff::{Ended, Waiter};
 use crate::pool::{self, Place};
+use crate::qos::Qos;
 use crate::sync::now;
+use crate::time::When;
 
 /// How many closures of other threads one thread runs before it lets somebody else: bounds how late its own `sync` returns.
 const COMBINE: u32 = 64;
@@ -32,7 +34,8 @@ impl Queue {
     /// Runs `f` on the queue and returns its value: on this thread if the queue is idle, otherwise after all that was
     /// submitted before. `f` may borrow.
     ///
-    /// Under contention `f` may run on another thread while this one waits; thread-locals are that thread's then.
+    /// Under contention `f` may run on another thread while this one waits; thread-locals are that thread's then, but it
+    /// works for the [class](Qos::current) of this one, if that is higher.
     ///
     /// ```
     /// let queue = singletrack_queues::Queue::new("counter");
@@ -81,9 +84,17 @@ impl Queue {
         if let Some(inside) = current::blocks_on(self.core().level(), false) {
             panic!("{}", DeadlockError::new(self, inside, site));
         }
+        if self.is_forked() {
+            panic!(
+                "sync on \"{}\" at {site}: the queue is busy, and {}",
+                self.label(),
+                self.core().pool().why_refused()
+            );
+        }
         let mut block = SyncBlock {
             node: Node::new(const { &SyncBlock::<R, F>::VTABLE }, site),
             waiter: Waiter::new(),
+            qos: Qos::current(),
             body: Some(f),
             result: None,
         };
@@ -158,7 +169,27 @@ impl Queue {
     /// With the panic of `f`.
     #[track_caller]
     pub fn sync_timeout<R: Send, F: FnOnce() -> R + Send>(&self, timeout: Duration, f: F) -> Result<R, SyncError> {
-        let site = Location::caller();
+        self.sync_within(When::from(timeout), f, Location::caller())
+    }
+
+    /// As [`sync_timeout`](Self::sync_timeout), with a point in time: by either clock, see [`When`].
+    ///
+    /// # Errors
+    /// As for `sync_timeout`.
+    ///
+    /// # Panics
+    /// With the panic of `f`.
+    #[track_caller]
+    pub fn sync_until<R: Send, F: FnOnce() -> R + Send>(&self, when: impl Into<When>, f: F) -> Result<R, SyncError> {
+        self.sync_within(when.into(), f, Location::caller())
+    }
+
+    fn sync_within<R: Send, F: FnOnce() -> R + Send>(
+        &self,
+        when: When,
+        f: F,
+        site: &'static Location<'static>,
+    ) -> Result<R, SyncError> {
         let mut f = match self.try_hold_chain(f, site) {
             Ok(value) => return Ok(value),
             Err(f) => Some(f),
@@ -166,9 +197,14 @@ impl Queue {
         if let Some(inside) = current::blocks_on(self.core().level(), false) {
             return Err(SyncError::Deadlock(DeadlockError::new(self, inside, site)));
         }
-        let deadline = now().checked_add(timeout);
+        if self.is_forked() {
+            return Err(SyncError::Shutdown { label: self.label().to_owned() });
+        }
+        let begin = now();
         let mut result = None;
-        let mut body = || result = f.take().map(catch::catch);
+        // Whoever runs it works for this thread.
+        let qos = Qos::current();
+        let mut body = || result = f.take().map(|f| qos.at_least(|| catch::catch(f)));
         let timed = Arc::new(Timed::new(site, &mut body));
         let node = Timed::into_node(timed.clone());
         let (lift, guest) = (Lift::here(self.core()), Guest::here(self.core()));
@@ -181,8 +217,8 @@ impl Queue {
         if let Some(guest) = &guest {
             guest.hurry();
         }
-        match timed.wait(deadline) {
-            Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: timeout }),
+        match timed.wait(when) {
+            Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: begin.elapsed() }),
             Claim::Dropped => Err(SyncError::Shutdown { label: self.label().to_owned() }),
             _ => match result {
                 Some(Ok(value)) => Ok(value),
@@ -297,6 +333,8 @@ unsafe fn settle(core: &QueueCore, mut node: NonNull<Node>) {
 struct SyncBlock<R, F> {
     node: Node,
     waiter: Waiter,
+    /// Of the waiting thread: whoever runs the closure works for that one.
+    qos: Qos,
     body: Option<F>,
     result: Option<Result<R, Payload>>,
 }
@@ -315,7 +353,7 @@ impl<R: Send, F: FnOnce() -> R + Send> SyncBlock<R, F> {
         // SAFETY: the waiting thread does not touch `body` and `result` before the waiter ended.
         unsafe {
             if let Some(body) = (*this).body.take() {
-                (*this).result = Some(catch::catch(body));
+                (*this).result = Some((*this).qos.at_least(|| catch::catch(body)));
             }
         }
         None

@@ -62,7 +62,7 @@ impl Visit {
         match &handle {
             // SAFETY: the entry, as if the queue's own node were met; it keeps the queue.
             None => drop(unsafe { QueueCore::run(queue.cast()) }),
-            Some(handle) => handle.core().run_token(),
+            Some(handle) => handle.core().run_token(TOKEN),
         }
         drop(handle);
         drop(turn);
@@ -121,7 +121,7 @@ impl QueueCore {
         if !target.try_join() {
             return;
         }
-        if self.ticket.waits_below(TOKEN) {
+        if self.ticket.send_token(TOKEN) {
             let token = Visit::node(self, Some(self.handle()), target);
             // SAFETY: a fresh node that is in already, and leaves when it was run or dropped.
             unsafe { target.push_up(token, Place::Next) };
@@ -131,10 +131,10 @@ impl QueueCore {
     }
 
     /// A token is met; the caller has a handle.
-    pub(super) fn run_token(&self) {
+    pub(super) fn run_token(&self, qos: Qos) {
         // For the entry, should it be overtaken: it outlives this token.
         let for_entry = self.handle();
-        match self.ticket.overtake() {
+        match self.ticket.overtake(qos) {
             Overtook::Nothing => return,
             Overtook::First => std::mem::forget(for_entry),
             Overtook::Revived => drop(for_entry),
