@@ -129,7 +129,7 @@ impl Place {
             let mut node = self.mail.front();
             loop {
                 self.mail.set_front(node);
-                if !self.state.is_clear() && self.held.enter(self.lane.node(), || self.state.hold()) {
+                if !self.state.is_clear() && self.held.enter(self.lane.node(), |_| 1, || self.state.hold()) {
                     return;
                 }
                 let barrier = node == self.barrier.node();

@@ -34,8 +34,8 @@ pub(crate) struct QueueCore {
     pub(super) state: State,
     pub(super) ticket: Ticket,
     pub(super) qos: Qos,
-    /// What it takes back when it leaves its serial target: a lift of the root. Guarded by the drain right.
-    pub(super) owes_target: AtomicBool,
+    /// It waits in its target, whose root it has lifted. Guarded by the drain right.
+    pub(super) lifts_root: AtomicBool,
     pub(super) lifts: Lifts,
     pub(super) handles: AtomicUsize,
     pub(super) target: Target,
@@ -74,7 +74,7 @@ impl QueueCore {
             specifics: Specifics::default(),
             qos,
             ticket: Ticket::new(),
-            owes_target: AtomicBool::new(false),
+            lifts_root: AtomicBool::new(false),
         };
         NonNull::from(Box::leak(Box::new(core)))
     }

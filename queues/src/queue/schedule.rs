@@ -25,7 +25,7 @@ impl QueueCore {
                 if self.qos > target.core().qos && self.lift_root(self.qos) {
                     // Kept: with the push this queue may be drained and freed, and it was what kept the target.
                     let (target, qos) = (target.clone(), self.qos);
-                    self.owes_target.store(true, Relaxed);
+                    self.lifts_root.store(true, Relaxed);
                     // SAFETY: with the drain right the own node is in no list.
                     unsafe { target.core().push(self.lane()) };
                     target.core().send_token(qos);
@@ -73,8 +73,8 @@ impl QueueCore {
     /// It runs, or is dropped: what it waited in is not lifted by it any more.
     pub(super) fn leaves_target(&self) {
         // Relaxed: guarded by the drain right.
-        if self.owes_target.load(Relaxed) {
-            self.owes_target.store(false, Relaxed);
+        if self.lifts_root.load(Relaxed) {
+            self.lifts_root.store(false, Relaxed);
             self.sink_root(self.qos);
         }
     }

@@ -34,8 +34,9 @@ impl Queue {
     /// Runs `f` on the queue and returns its value: on this thread if the queue is idle, otherwise after all that was
     /// submitted before. `f` may borrow.
     ///
-    /// Under contention `f` may run on another thread while this one waits; thread-locals are that thread's then, but it
-    /// works for the [class](Qos::current) of this one, if that is higher.
+    /// Under contention `f` may run on another thread while this one waits: on a worker, or on one that leaves its own `sync`
+    /// of this queue. Thread-locals are that thread's then, but it works for the [class](Qos::current) of this one, if that
+    /// is higher. And `f` must not wait for what another thread does after its `sync`: it may be that thread that runs `f`.
     ///
     /// ```
     /// let queue = singletrack_queues::Queue::new("counter");

@@ -130,7 +130,7 @@ impl QueueCore {
         }
     }
 
-    /// A token is met; the caller has a handle.
+    /// The token of a class is met; the caller has a handle.
     pub(super) fn run_token(&self, qos: Qos) {
         // For the entry, should it be overtaken: it outlives this token.
         let for_entry = self.handle();
