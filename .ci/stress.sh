@@ -28,6 +28,9 @@ declare -A caught_by=(
     [addition-twice]=merged-sums
     [replacement-lost]=last-values
     [end-twice]=source-end
+    [event-lost]=event-bytes
+    [event-beside]=event-exclusion
+    [event-end-twice]=event-ends
 )
 
 loom() {

@@ -11,6 +11,7 @@ mod barriers;
 mod choice;
 mod classes;
 mod deadlocks;
+mod event_sources;
 mod fairness;
 mod fault;
 mod groups;
@@ -70,6 +71,7 @@ const FAMILIES: &[Family] = &[
     specifics::FAMILY,
     tickers::FAMILY,
     merges::FAMILY,
+    event_sources::FAMILY,
     sleepers::FAMILY,
     fairness::FAMILY,
     many_queues::FAMILY,

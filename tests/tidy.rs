@@ -111,6 +111,7 @@ const UNSAFE: &[&str] = &[
     "queues/src/workloop.rs",
     "queues/src/workloop/classes.rs",
     "queues/tests/it/fork.rs",
+    "src/event/look.rs",
     "src/io/poller.rs",
 ];
 

@@ -23,7 +23,11 @@ struct Shared<T> {
 }
 
 enum State<T> {
-    Pending(Option<Waker>),
+    /// Whom to tell: async code, and a thread. A bell that nobody waits for would be a system call all the same.
+    Pending {
+        waker: Option<Waker>,
+        waits: bool,
+    },
     Done(Result<T, TaskError>),
     Taken,
 }
@@ -87,14 +91,15 @@ impl Queue {
 
 impl<T> Task<T> {
     pub(crate) fn new(origin: Origin) -> (Self, Promise<T>) {
-        let shared = Arc::new(Shared { state: Mutex::new(State::Pending(None)), done: Condvar::new() });
+        let state = Mutex::new(State::Pending { waker: None, waits: false });
+        let shared = Arc::new(Shared { state, done: Condvar::new() });
         (Self { shared: shared.clone(), origin }, Promise { shared })
     }
 
     /// Did the block end?
     #[must_use]
     pub fn is_done(&self) -> bool {
-        !matches!(*lock(&self.shared.state), State::Pending(_))
+        !matches!(*lock(&self.shared.state), State::Pending { .. })
     }
 
     /// Waits for the block and takes its value.
@@ -124,7 +129,7 @@ impl<T> Task<T> {
 
     fn take_within(&mut self, deadline: When) -> Option<Result<T, TaskError>> {
         let mut state = lock(&self.shared.state);
-        if matches!(*state, State::Pending(_)) {
+        if matches!(*state, State::Pending { .. }) {
             if self.origin.waits_for_this_thread() {
                 let label = self.origin.label().unwrap_or_default().to_owned();
                 return Some(Err(TaskError::Deadlock { label }));
@@ -133,7 +138,11 @@ impl<T> Task<T> {
                 return Some(Err(TaskError::Dropped));
             }
             state = pool::blocking(|| {
-                while matches!(*state, State::Pending(_)) && deadline.since().is_none() {
+                while let State::Pending { waits, .. } = &mut *state {
+                    *waits = true;
+                    if deadline.since().is_some() {
+                        break;
+                    }
                     state = deadline.wait(&self.shared.done, state);
                 }
                 state
@@ -166,7 +175,7 @@ impl<T> Future for Task<T> {
             return Poll::Ready(result);
         }
         match &mut *state {
-            State::Pending(waker) => *waker = Some(context.waker().clone()),
+            State::Pending { waker, .. } => *waker = Some(context.waker().clone()),
             _ => panic!("a task was polled after its value had been taken"),
         }
         Poll::Pending
@@ -181,8 +190,11 @@ impl<T> Promise<T> {
 
     fn settle(&self, result: Result<T, TaskError>) {
         let before = std::mem::replace(&mut *lock(&self.shared.state), State::Done(result));
-        self.shared.done.notify_all();
-        if let State::Pending(Some(waker)) = before {
+        let State::Pending { waker, waits } = before else { return };
+        if waits {
+            self.shared.done.notify_all();
+        }
+        if let Some(waker) = waker {
             waker.wake();
         }
     }
@@ -190,7 +202,7 @@ impl<T> Promise<T> {
 
 impl<T> Drop for Promise<T> {
     fn drop(&mut self) {
-        let pending = matches!(*lock(&self.shared.state), State::Pending(_));
+        let pending = matches!(*lock(&self.shared.state), State::Pending { .. });
         if pending {
             self.settle(Err(TaskError::Dropped));
         }

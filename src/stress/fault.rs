@@ -63,6 +63,9 @@ faults! {
     AdditionTwice "addition-twice" "merged-sums" "a number is added twice";
     ReplacementLost "replacement-lost" "last-values" "a value does not replace another";
     EndTwice "end-twice" "source-end" "the end of a source is told twice";
+    EventLost "event-lost" "event-bytes" "bytes are read by no handler";
+    EventBeside "event-beside" "event-exclusion" "an event handler is called twice";
+    EventEndTwice "event-end-twice" "event-ends" "a cancel handler runs twice";
 }
 
 impl fmt::Display for Fault {

@@ -6,10 +6,12 @@
 //! Not for: noticing. Rule: how often a fault occurs is counted, not drawn, so that it occurs in every round.
 
 mod classes;
+mod events;
 mod objects;
 mod urgent;
 
 pub(crate) use classes::Classes;
+pub(crate) use events::readable;
 pub(crate) use urgent::Urgent;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};

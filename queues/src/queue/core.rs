@@ -47,7 +47,7 @@ pub(crate) struct QueueCore {
 
 /// A million idle queues are normal. (Atomics that are watched by a model are larger.)
 #[cfg(not(queues_loom))]
-const _: () = assert!(size_of::<QueueCore>() <= 112);
+const _: () = assert!(size_of::<QueueCore>() <= 120);
 
 impl QueueCore {
     const VTABLE: VTable = VTable {
@@ -161,6 +161,7 @@ impl QueueCore {
     ///
     /// # Safety
     /// The caller has the drain right, and the front is in place. The queue may be freed when this returns.
+    #[inline(always)]
     pub(super) unsafe fn drain(this: NonNull<Self>) {
         // SAFETY: a queue with a front is alive until the drain right is given up.
         let core = unsafe { this.as_ref() };
@@ -255,7 +256,7 @@ impl QueueCore {
         // Relaxed: guarded by the drain right. Who takes it from the list does not take it from the target.
         self.is_in_target.store(false, Relaxed);
         // SAFETY: as in `drain`. The queue is not touched after `hold` succeeded: `enter` has its address only.
-        let held = unsafe { &*pool }.held.enter(self.lane(), || self.state.hold());
+        let held = unsafe { &*pool }.held.enter(self.lane(), Self::discard_held, || self.state.hold());
         if !held {
             mark.lane(self.lane().as_ptr());
         }
@@ -311,7 +312,9 @@ impl QueueCore {
             let met = this.as_ref().ticket.meet();
             if met.drains {
                 let _turn = this.as_ref().leaves_target();
-                Self::drain(this);
+                // As a part of its target it may have been taken from a lower line than its own: on a drain that ran already.
+                let qos = this.as_ref().qos;
+                qos.at_least(|| Self::drain(this));
             }
             if met.has_handle {
                 Self::drop_handle(this);
@@ -337,6 +340,13 @@ impl QueueCore {
             }
             count
         }
+    }
+
+    /// As `discard`, out of the list of the held: with the drain right, which its ticket does not know of.
+    unsafe fn discard_held(node: NonNull<Node>) -> u64 {
+        let this = node.cast::<Self>();
+        // SAFETY: the caller took it out of the list; it left its front in place when it entered.
+        unsafe { Self::discard_from(this, this.as_ref().mail.front()) }
     }
 
     unsafe fn label_of(node: NonNull<Node>) -> *const str {

@@ -52,6 +52,8 @@ impl QueueCore {
     }
 
     /// As [`schedule`](Self::schedule), in the line of its class.
+    // Not inlined, so that a queue of a runtime without classes does not save registers for it.
+    #[inline(never)]
     fn schedule_graded(&self, pool: &Pool, place: Place) {
         let class = self.class();
         // A stale entry holds a handle, and may be met, run and dropped as soon as it has the drain right again.
@@ -61,8 +63,10 @@ impl QueueCore {
             // Before its entry is in a line it lives: a token that overtakes it gives the entry a handle.
             Scheduled::Push => {
                 let now = self.class();
-                let class = if now > class && self.ticket.waits_below(now) { now } else { class };
-                pool.submit_as(Runnable(self.lane()), place, class);
+                if now > class {
+                    self.ticket.enter(now);
+                }
+                pool.submit_as(Runnable(self.lane()), place, now.max(class));
             }
             Scheduled::Revived => {
                 if let Some(kept) = &kept {

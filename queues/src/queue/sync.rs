@@ -22,6 +22,7 @@ use crate::block::{self, Kind, Node, VTable};
 use crate::catch::{self, Payload};
 use crate::handoff::{Ended, Waiter};
 use crate::pool::{self, Place};
+use crate::qos::Qos;
 use crate::sync::now;
 use crate::time::When;
 
@@ -32,7 +33,8 @@ impl Queue {
     /// Runs `f` on the queue and returns its value: on this thread if the queue is idle, otherwise after all that was
     /// submitted before. `f` may borrow.
     ///
-    /// Under contention `f` may run on another thread while this one waits; thread-locals are that thread's then.
+    /// Under contention `f` may run on another thread while this one waits; thread-locals are that thread's then, but it
+    /// works for the [class](Qos::current) of this one, if that is higher.
     ///
     /// ```
     /// let queue = singletrack_queues::Queue::new("counter");
@@ -91,6 +93,7 @@ impl Queue {
         let mut block = SyncBlock {
             node: Node::new(const { &SyncBlock::<R, F>::VTABLE }, site),
             waiter: Waiter::new(),
+            qos: Qos::current(),
             body: Some(f),
             result: None,
         };
@@ -195,7 +198,9 @@ impl Queue {
         }
         let begin = now();
         let mut result = None;
-        let mut body = || result = f.take().map(catch::catch);
+        // Whoever runs it works for this thread.
+        let qos = Qos::current();
+        let mut body = || result = f.take().map(|f| qos.at_least(|| catch::catch(f)));
         let timed = Arc::new(Timed::new(site, &mut body));
         let node = Timed::into_node(timed.clone());
         let lift = Lift::here(self.core());
@@ -321,6 +326,8 @@ unsafe fn settle(core: &QueueCore, mut node: NonNull<Node>) {
 struct SyncBlock<R, F> {
     node: Node,
     waiter: Waiter,
+    /// Of the waiting thread: whoever runs the closure works for that one.
+    qos: Qos,
     body: Option<F>,
     result: Option<Result<R, Payload>>,
 }
@@ -339,7 +346,7 @@ impl<R: Send, F: FnOnce() -> R + Send> SyncBlock<R, F> {
         // SAFETY: the waiting thread does not touch `body` and `result` before the waiter ended.
         unsafe {
             if let Some(body) = (*this).body.take() {
-                (*this).result = Some(catch::catch(body));
+                (*this).result = Some((*this).qos.at_least(|| catch::catch(body)));
             }
         }
         None
