@@ -24,6 +24,7 @@ use crate::qos::Qos;
 use crate::queue::{OwnedLift, Queue};
 use crate::sync::{Condvar, Mutex, lock, planted, thread};
 use crate::time::When;
+use crate::workloop::Workloop;
 
 type Body = Box<dyn FnOnce(&WorkHandle) + Send>;
 
@@ -132,6 +133,22 @@ impl WorkItem {
         let site = Location::caller();
         let (ticket, handle) = self.split(Some(Place::Concurrent(queue.clone(), false)));
         queue.submit_at(move || ticket.run(), site);
+        handle
+    }
+
+    /// Submits it to a workloop, in its own class. After a shutdown as for [`submit`](Self::submit).
+    ///
+    /// ```
+    /// use singletrack_queues::{Qos, WorkEnd, WorkItem, Workloop};
+    ///
+    /// let item = WorkItem::new(|| println!("soon")).qos(Qos::UserInitiated).submit_workloop(&Workloop::new("editor"));
+    /// assert_eq!(item.wait(), WorkEnd::Ran);
+    /// ```
+    #[track_caller]
+    pub fn submit_workloop(self, workloop: &Workloop) -> WorkHandle {
+        let (site, qos) = (Location::caller(), self.qos.unwrap_or_default());
+        let (ticket, handle) = self.split(Some(Place::Serial(workloop.inner().clone())));
+        workloop.submit_at(qos, move || ticket.run(), site);
         handle
     }
 

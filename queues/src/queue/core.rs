@@ -32,22 +32,21 @@ pub(crate) struct QueueCore {
     pub(super) node: Node,
     pub(super) mail: Mailbox,
     pub(super) state: State,
+    pub(super) ticket: Ticket,
+    pub(super) qos: Qos,
+    /// What it takes back when it leaves its target: a lift of the root of a serial one, its place in a concurrent one.
+    /// Guarded by the drain right.
+    pub(super) owes_target: AtomicBool,
     pub(super) lifts: Lifts,
     pub(super) handles: AtomicUsize,
     pub(super) target: Target,
     label: Cow<'static, str>,
     pub(super) specifics: Specifics,
-    pub(super) qos: Qos,
-    pub(super) ticket: Ticket,
-    /// It waits in its target, whose root it has lifted. Guarded by the drain right.
-    pub(super) lifts_root: AtomicBool,
-    /// It waits in its concurrent target, or has its turn there, and so leaves it. Guarded by the drain right.
-    pub(super) is_in_target: AtomicBool,
 }
 
 /// A million idle queues are normal. (Atomics that are watched by a model are larger.)
 #[cfg(not(queues_loom))]
-const _: () = assert!(size_of::<QueueCore>() <= 120);
+const _: () = assert!(size_of::<QueueCore>() <= 112);
 
 impl QueueCore {
     const VTABLE: VTable = VTable {
@@ -76,8 +75,7 @@ impl QueueCore {
             specifics: Specifics::default(),
             qos,
             ticket: Ticket::new(),
-            lifts_root: AtomicBool::new(false),
-            is_in_target: AtomicBool::new(false),
+            owes_target: AtomicBool::new(false),
         };
         NonNull::from(Box::leak(Box::new(core)))
     }
@@ -254,7 +252,7 @@ impl QueueCore {
         let pool = Arc::as_ptr(self.pool());
         mark.lane(outer);
         // Relaxed: guarded by the drain right. Who takes it from the list does not take it from the target.
-        self.is_in_target.store(false, Relaxed);
+        self.owes_target.store(false, Relaxed);
         // SAFETY: as in `drain`. The queue is not touched after `hold` succeeded: `enter` has its address only.
         let held = unsafe { &*pool }.held.enter(self.lane(), Self::discard_held, || self.state.hold());
         if !held {

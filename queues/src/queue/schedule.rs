@@ -19,7 +19,7 @@ impl QueueCore {
             Target::Pool(owner) => owner.pool().submit(Runnable(self.lane()), place),
             Target::Concurrent(_) => {
                 self.node.next.store(std::ptr::null_mut(), Relaxed);
-                self.is_in_target.store(true, Relaxed);
+                self.owes_target.store(true, Relaxed);
                 // SAFETY: with the drain right the own node is in no list; `leaves_target` sees to it that it leaves.
                 unsafe { self.target.push(self.lane(), place) }
             }
@@ -31,7 +31,7 @@ impl QueueCore {
                 if self.qos > target.core().qos && self.lift_root(self.qos) {
                     // Kept: with the push this queue may be drained and freed, and it was what kept the target.
                     let (target, qos) = (target.clone(), self.qos);
-                    self.lifts_root.store(true, Relaxed);
+                    self.owes_target.store(true, Relaxed);
                     // SAFETY: with the drain right the own node is in no list.
                     unsafe { target.core().push(self.lane()) };
                     target.core().send_token(qos);
@@ -79,15 +79,21 @@ impl QueueCore {
     /// It runs, or is dropped: what it waited in is not lifted by it any more, and a concurrent target is left when the turn
     /// that comes back is dropped.
     pub(super) fn leaves_target(&self) -> Option<LaneTurn> {
-        // Relaxed: guarded by the drain right.
-        if self.lifts_root.load(Relaxed) {
-            self.lifts_root.store(false, Relaxed);
-            self.sink_root(self.qos);
-        }
+        // Relaxed, here and below: guarded by the drain right.
         match &self.target {
-            // Relaxed: guarded by the drain right.
-            Target::Concurrent(queue) if self.is_in_target.load(Relaxed) => Some(queue.lane_turn()),
-            _ => None,
+            Target::Pool(_) => {}
+            Target::Queue(_) => {
+                if self.owes_target.load(Relaxed) {
+                    self.owes_target.store(false, Relaxed);
+                    self.sink_root(self.qos);
+                }
+            }
+            Target::Concurrent(queue) => {
+                if self.owes_target.load(Relaxed) {
+                    return Some(queue.lane_turn());
+                }
+            }
         }
+        None
     }
 }
