@@ -15,6 +15,7 @@ mod event_sources;
 mod fairness;
 mod fault;
 mod groups;
+mod hierarchy;
 mod inactive;
 mod ledger;
 mod many_queues;
@@ -56,6 +57,7 @@ const FAMILIES: &[Family] = &[
     sync::FAMILY,
     targets::FAMILY,
     barriers::FAMILY,
+    hierarchy::FAMILY,
     suspend::FAMILY,
     panics::FAMILY,
     groups::FAMILY,
@@ -78,6 +80,11 @@ const FAMILIES: &[Family] = &[
     classes::FAMILY,
     shutdown::FAMILY,
 ];
+
+/// What is checked, in the order of the table.
+pub(crate) fn families() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().map(|family| family.name)
+}
 
 /// Without progress for so long, a check hangs.
 const PATIENCE: Duration = Duration::from_secs(30);

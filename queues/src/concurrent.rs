@@ -146,7 +146,17 @@ impl ConcurrentQueue {
     #[track_caller]
     #[inline]
     pub fn sync<R: Send, F: FnOnce() -> R + Send>(&self, f: F) -> R {
-        self.body.sync(f, Location::caller())
+        self.sync_at(f, Location::caller())
+    }
+
+    #[inline]
+    pub(crate) fn sync_at<R: Send, F: FnOnce() -> R + Send>(&self, f: F, site: &'static Location<'static>) -> R {
+        self.body.sync(f, site)
+    }
+
+    /// How many of its blocks may run at once at most, its targets considered.
+    pub(crate) fn room(&self) -> usize {
+        self.body.room()
     }
 
     /// Runs `f` alone and returns its value: on this thread if nothing else is here, otherwise wherever its turn comes.

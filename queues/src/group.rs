@@ -24,7 +24,7 @@ use crate::sync::atomic::{
     AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed},
 };
-use crate::sync::{Condvar, Mutex, lock, planted};
+use crate::sync::{Condvar, Mutex, lock, order_unless, planted};
 use crate::time::When;
 
 /// Somebody waits, or left something to submit.
@@ -101,7 +101,12 @@ impl Group {
                 }
             }
             // AcqRel: what this member did is visible to whoever finds the group empty; partner: `watch`, and the last one.
-            word = match self.shared.word.compare_exchange_weak(word, word - ONE, AcqRel, Relaxed) {
+            word = match self.shared.word.compare_exchange_weak(
+                word,
+                word - ONE,
+                order_unless("group: who leaves does not release", AcqRel),
+                Relaxed,
+            ) {
                 Ok(_) => return Ok(()),
                 Err(now) => now,
             };
@@ -113,7 +118,8 @@ impl Group {
     fn leave_watched(&self) -> bool {
         let mut inner = lock(&self.shared.inner);
         // AcqRel: as in `leave`; the lock passes it on to those who wait.
-        if self.shared.word.compare_exchange(ONE | WATCHED, 0, AcqRel, Relaxed).is_err() {
+        let acquire = order_unless("group: the last one does not acquire", AcqRel);
+        if self.shared.word.compare_exchange(ONE | WATCHED, 0, acquire, Relaxed).is_err() {
             return false;
         }
         inner.emptied += 1;
@@ -132,7 +138,8 @@ impl Group {
     fn watch(&self) -> bool {
         let step = |word| if word >= ONE { Some(word | WATCHED) } else { None };
         // Acquire on failure: what the members did; partner: the AcqRel in `leave`.
-        self.shared.word.fetch_update(AcqRel, Acquire, step).is_ok()
+        let acquire = order_unless("group: who finds it empty does not acquire", Acquire);
+        self.shared.word.fetch_update(AcqRel, acquire, step).is_ok()
     }
 
     /// Submits `f` to `queue` as part of the group: entered now, left when `f` ended, panicked, or was dropped unrun.

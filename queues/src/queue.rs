@@ -21,6 +21,7 @@ mod sync;
 pub(crate) mod target;
 pub(crate) mod ticket;
 pub(crate) mod timed;
+mod visit;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -174,10 +174,13 @@ impl<T> Future for Task<T> {
         if let Some(result) = take(&mut state) {
             return Poll::Ready(result);
         }
-        match &mut *state {
-            State::Pending { waker, .. } => *waker = Some(context.waker().clone()),
+        let before = match &mut *state {
+            State::Pending { waker, .. } => waker.replace(context.waker().clone()),
             _ => panic!("a task was polled after its value had been taken"),
-        }
+        };
+        // Foreign code, so outside the lock.
+        drop(state);
+        drop(before);
         Poll::Pending
     }
 }

@@ -42,6 +42,8 @@ faults! {
     BlockLost "block-lost" "no-loss" "a block is dropped";
     BlockTwice "block-twice" "no-duplicate" "a block runs twice";
     BarrierOvertaken "barrier-overtaken" "barriers" "a reader goes around a barrier";
+    WidthExceeded "width-exceeded" "widths" "a block is one more than a width up its chain allows";
+    BarrierBypassed "barrier-bypassed" "chains" "a block runs beside a barrier up its chain";
     ResumeLost "resume-lost" "suspend" "a resume does nothing";
     TimerEarly "timer-early" "timers" "a timer gets half its delay";
     SignalLost "signal-lost" "sources" "a signal is not merged";

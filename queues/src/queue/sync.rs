@@ -18,6 +18,7 @@ use super::error::{DeadlockError, SyncError, TrySyncError};
 use super::lift::Lift;
 use super::target::Target;
 use super::timed::{Claim, Timed};
+use super::visit::Guest;
 use crate::block::{self, Kind, Node, VTable};
 use crate::catch::{self, Payload};
 use crate::handoff::{Ended, Waiter};
@@ -33,8 +34,9 @@ impl Queue {
     /// Runs `f` on the queue and returns its value: on this thread if the queue is idle, otherwise after all that was
     /// submitted before. `f` may borrow.
     ///
-    /// Under contention `f` may run on another thread while this one waits; thread-locals are that thread's then, but it
-    /// works for the [class](Qos::current) of this one, if that is higher.
+    /// Under contention `f` may run on another thread while this one waits: on a worker, or on one that leaves its own `sync`
+    /// of this queue. Thread-locals are that thread's then, but it works for the [class](Qos::current) of this one, if that
+    /// is higher. And `f` must not wait for what another thread does after its `sync`: it may be that thread that runs `f`.
     ///
     /// ```
     /// let queue = singletrack_queues::Queue::new("counter");
@@ -98,12 +100,15 @@ impl Queue {
             result: None,
         };
         let node = NonNull::from(&mut block).cast::<Node>();
-        let lift = Lift::here(self.core());
+        let (lift, guest) = (Lift::here(self.core()), Guest::here(self.core()));
         // SAFETY: the block stays on this stack until the waiter ended. It may be sent: `F` and `R` are `Send`.
         let ended = unsafe {
             self.core().push(node);
             if let Some(lift) = &lift {
                 lift.hurry();
+            }
+            if let Some(guest) = &guest {
+                guest.hurry();
             }
             let waiter = &raw const (*node.cast::<SyncBlock<R, F>>().as_ptr()).waiter;
             match (*waiter).spin() {
@@ -203,12 +208,15 @@ impl Queue {
         let mut body = || result = f.take().map(|f| qos.at_least(|| catch::catch(f)));
         let timed = Arc::new(Timed::new(site, &mut body));
         let node = Timed::into_node(timed.clone());
-        let lift = Lift::here(self.core());
+        let (lift, guest) = (Lift::here(self.core()), Guest::here(self.core()));
         // SAFETY: the block is on the heap and counted; `body` is touched by others only between a claim and its end, and
         // `Timed::wait` returns in no such moment. It may be sent: `F` and `R` are `Send`.
         unsafe { self.core().push(node) };
         if let Some(lift) = &lift {
             lift.hurry();
+        }
+        if let Some(guest) = &guest {
+            guest.hurry();
         }
         match timed.wait(when) {
             Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: begin.elapsed() }),

@@ -3,6 +3,7 @@
 mod apply;
 mod assert;
 mod blocked;
+mod chains;
 mod clocks;
 mod concurrent;
 mod endings;

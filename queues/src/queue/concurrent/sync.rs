@@ -184,15 +184,15 @@ impl Body {
                 let _in = InWriteHere(self);
                 hold(&self.target, site, f)
             }
-        } else if self.gate.try_read() {
-            let _in = InReadHere(self);
-            hold(&self.target, site, f)
         } else if current::entered(self) == Some(false) {
             // It is in already, and in all above, and stays until `f` has returned.
             f();
             true
         } else {
-            false
+            self.gate.try_read() && {
+                let _in = InReadHere(self);
+                hold(&self.target, site, f)
+            }
         }
     }
 
@@ -205,10 +205,10 @@ impl Body {
             let _in = InWriteHere(self);
             return wait_up(&self.target, site, f);
         }
+        if current::entered(self) == Some(false) {
+            return f();
+        }
         if !self.gate.try_read() {
-            if current::entered(self) == Some(false) {
-                return f();
-            }
             self.wait_for(&Grant::turn(false, site));
         }
         let _in = InReadHere(self);
