@@ -33,6 +33,9 @@ declare -A caught_by=(
     [event-lost]=event-bytes
     [event-beside]=event-exclusion
     [event-end-twice]=event-ends
+    [bytes-lost]=channel-bytes
+    [water-ignored]=channel-water
+    [channel-overtaken]=channel-barriers
 )
 
 loom() {

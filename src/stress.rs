@@ -8,6 +8,7 @@
 
 mod apply;
 mod barriers;
+mod channels;
 mod choice;
 mod classes;
 mod deadlocks;
@@ -74,6 +75,7 @@ const FAMILIES: &[Family] = &[
     tickers::FAMILY,
     merges::FAMILY,
     event_sources::FAMILY,
+    channels::FAMILY,
     sleepers::FAMILY,
     fairness::FAMILY,
     many_queues::FAMILY,

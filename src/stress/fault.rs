@@ -68,6 +68,9 @@ faults! {
     EventLost "event-lost" "event-bytes" "bytes are read by no handler";
     EventBeside "event-beside" "event-exclusion" "an event handler is called twice";
     EventEndTwice "event-end-twice" "event-ends" "a cancel handler runs twice";
+    BytesLost "bytes-lost" "channel-bytes" "a write lacks its last byte";
+    WaterIgnored "water-ignored" "channel-water" "a high water is not heard of";
+    ChannelOvertaken "channel-overtaken" "channel-barriers" "a write goes around a barrier";
 }
 
 impl fmt::Display for Fault {
