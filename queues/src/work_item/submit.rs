@@ -12,7 +12,7 @@ use crate::workloop::Workloop;
 
 impl WorkItem {
     /// Submits it to a serial queue. After a shutdown it is dropped, logged and counted, and ends as
-    /// [`WorkEnd::Dropped`].
+    /// [`WorkEnd::Dropped`](super::WorkEnd::Dropped).
     #[track_caller]
     pub fn submit(self, queue: &Queue) -> WorkHandle {
         let site = Location::caller();
