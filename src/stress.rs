@@ -19,6 +19,7 @@ mod groups;
 mod hierarchy;
 mod inactive;
 mod ledger;
+mod main_queue;
 mod many_queues;
 mod merges;
 mod panics;
@@ -66,6 +67,7 @@ const FAMILIES: &[Family] = &[
     sources::FAMILY,
     workloop::FAMILY,
     apply::FAMILY,
+    main_queue::FAMILY,
     deadlocks::FAMILY,
     sockets::FAMILY,
     work_items::FAMILY,
