@@ -113,8 +113,8 @@ const UNSAFE: &[&str] = &[
     "queues/src/sync.rs",
     "queues/src/workloop.rs",
     "queues/src/workloop/classes.rs",
-    "src/event/look.rs",
     "queues/tests/it/fork.rs",
+    "src/event/look.rs",
     "src/io/poller.rs",
     "tests/it/channel/outside.rs",
 ];

@@ -12,6 +12,8 @@
 //!
 //! Not for: results (`task`), many blocks (`group`).
 
+mod submit;
+
 use std::fmt;
 use std::panic::{Location, resume_unwind};
 use std::sync::Arc;
@@ -110,32 +112,6 @@ impl WorkItem {
         BarrierItem { item: self }
     }
 
-    /// Submits it to a serial queue. After a shutdown it is dropped, logged and counted, and ends as
-    /// [`WorkEnd::Dropped`].
-    #[track_caller]
-    pub fn submit(self, queue: &Queue) -> WorkHandle {
-        let site = Location::caller();
-        let qos = self.qos;
-        let (ticket, handle) = self.split(Some(Place::Serial(queue.clone())));
-        let lift = qos.and_then(|qos| OwnedLift::new(queue, qos));
-        lock(&handle.shared.inner).lift = lift;
-        queue.submit_at(move || ticket.run(), site);
-        if let Some(qos) = qos {
-            queue.hurry(qos);
-        }
-        handle
-    }
-
-    /// Submits it to a concurrent queue, where it runs beside others. After a shutdown as for [`submit`](Self::submit).
-    #[track_caller]
-    pub fn submit_concurrent(self, queue: &ConcurrentQueue) -> WorkHandle {
-        let site = Location::caller();
-        let qos = self.qos.unwrap_or(Qos::Background);
-        let (ticket, handle) = self.split(Some(Place::Concurrent(queue.clone(), false)));
-        queue.submit_as(move || ticket.run(), qos, site);
-        handle
-    }
-
     /// What goes to the queue, and what stays.
     pub(crate) fn split(self, place: Option<Place>) -> (Ticket, WorkHandle) {
         let inner = Inner {
@@ -148,17 +124,6 @@ impl WorkItem {
         };
         let handle = WorkHandle { shared: Arc::new(Shared { inner: Mutex::new(inner), ended: Condvar::new() }) };
         (Ticket { handle: handle.clone(), qos: self.qos }, handle)
-    }
-}
-
-impl BarrierItem {
-    /// Submits it to a concurrent queue. After a shutdown as for [`WorkItem::submit`].
-    #[track_caller]
-    pub fn submit(self, queue: &ConcurrentQueue) -> WorkHandle {
-        let site = Location::caller();
-        let (ticket, handle) = self.item.split(Some(Place::Concurrent(queue.clone(), true)));
-        queue.barrier_at(move || ticket.run(), site);
-        handle
     }
 }
 

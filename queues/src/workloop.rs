@@ -173,7 +173,7 @@ impl Workloop {
         Self { handle: Arc::new(Handle { body: Arc::new(body) }) }
     }
 
-    fn inner(&self) -> &Queue {
+    pub(crate) fn inner(&self) -> &Queue {
         &self.handle.body.queue
     }
 
@@ -190,7 +190,7 @@ impl Workloop {
         self.submit_at(qos, f, Location::caller());
     }
 
-    fn submit_at<F: FnOnce() + Send + 'static>(&self, qos: Qos, f: F, site: &'static Location<'static>) {
+    pub(crate) fn submit_at<F: FnOnce() + Send + 'static>(&self, qos: Qos, f: F, site: &'static Location<'static>) {
         if !self.inner().accepts() {
             self.inner().refuse(site);
             return catch::drop_quietly(f);

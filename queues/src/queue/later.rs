@@ -37,12 +37,18 @@ enum Entry {
 }
 
 impl Timer {
-    /// Calls `submits`, which is short, when the time has come.
+    /// Calls `submits`, which is short, when the time has come: here and now if it has.
     pub(crate) fn start<F: FnOnce() + Send + 'static>(runtime: Runtime, when: When, submits: F) -> Self {
-        let entry = if when.since().is_some() {
+        if when.since().is_some() {
             submits();
-            Entry::None
-        } else if when.is_by_the_wall() {
+            return Self { runtime, entry: Entry::None };
+        }
+        Self::later(runtime, when, submits)
+    }
+
+    /// As `start`, when it is known that the time has not come yet.
+    fn later<F: FnOnce() + Send + 'static>(runtime: Runtime, when: When, submits: F) -> Self {
+        let entry = if when.is_by_the_wall() {
             Entry::Wall(Wall::start(&runtime, when, Box::new(submits)))
         } else {
             let fire = Fire::Once(Box::new(submits));
@@ -153,7 +159,11 @@ impl Queue {
     /// ```
     #[track_caller]
     pub fn submit_after<F: FnOnce() + Send + 'static>(&self, delay: Duration, f: F) -> Timer {
-        self.submit_when(delay, f)
+        if delay.is_zero() || !self.accepts() {
+            return self.submit_when(delay, f);
+        }
+        let (queue, site) = (self.clone(), Location::caller());
+        Timer::later(self.runtime(), When::from(delay), move || queue.submit_at(f, site))
     }
 
     /// Submits a block when the time has come, by either clock; see [`When`]. What has passed is submitted at once.

@@ -1,7 +1,7 @@
 //! A workloop: the highest class first, first in first out within one, nobody starves, and all else is a serial queue's.
 
 use crate::{Latch, runtime, wait_until};
-use singletrack_queues::{Group, Qos, Queue, Runtime, SyncError, TrySyncError, Workloop};
+use singletrack_queues::{Group, Qos, Queue, Runtime, SyncError, TrySyncError, WorkEnd, WorkItem, Workloop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -316,6 +316,30 @@ fn a_block_that_waits_lifts_it_among_other_queues_until_it_ran() {
     let log = log.take();
     assert_eq!(log[0], (Qos::UserInteractive, 0), "{log:?}");
     assert_eq!(log.len(), 5);
+}
+
+#[test]
+fn work_items_go_by_their_class_and_are_cancelled_and_reported_as_anywhere() {
+    let runtime = runtime(1);
+    let workloop = Workloop::builder("items").runtime(&runtime).inactive().build();
+    let log = Log::default();
+    let item = |qos, number| WorkItem::new(log.line(qos, number)).qos(qos).submit_workloop(&workloop);
+    let (low, high) = (item(Qos::Background, 0), item(Qos::UserInitiated, 0));
+    let gone = item(Qos::UserInteractive, 0);
+    assert!(gone.cancel());
+    workloop.activate();
+    assert_eq!((low.wait(), high.wait(), gone.wait()), (WorkEnd::Ran, WorkEnd::Ran, WorkEnd::Cancelled));
+    assert_eq!(log.take(), [(Qos::UserInitiated, 0), (Qos::Background, 0)]);
+    let own = workloop.clone();
+    let text = workloop.call(Qos::Default, move || {
+        let item = WorkItem::new(|| ()).submit_workloop(&own);
+        catch_unwind(AssertUnwindSafe(|| item.wait()))
+            .expect_err("a deadlock")
+            .downcast::<String>()
+            .expect("a sentence")
+    });
+    let text = text.wait().expect("caught");
+    assert!(text.contains("deadlock") && text.contains("items") && text.contains("use notify"), "{text}");
 }
 
 #[test]
