@@ -32,6 +32,8 @@ pub(crate) enum Kind {
     Barrier,
     /// Like `Once`, for a thread that waits: whoever lets go of the queue may run it.
     Sync,
+    /// As `Sync`; on a concurrent queue: alone.
+    SyncBarrier,
     /// May be pushed again while it runs (a queue, a source): detached first, then run.
     Lane,
     /// A thread that holds the queue itself: never run by anybody.
@@ -53,6 +55,9 @@ pub(crate) struct VTable {
     /// The label of a lane; empty for others. Valid as long as the node.
     pub(crate) label: unsafe fn(NonNull<Node>) -> *const str,
 }
+
+/// Drops what a lane holds, for the holder of its drain right; how many blocks.
+pub(crate) type Discard = unsafe fn(NonNull<Node>) -> u64;
 
 impl Node {
     pub(crate) fn new(vtable: &'static VTable, site: &'static Location<'static>) -> Self {

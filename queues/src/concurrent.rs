@@ -1,36 +1,30 @@
 //! A concurrent queue: its blocks run together, a barrier runs alone, and nothing overtakes a barrier.
 //!
-//! While no barrier is about, a block goes straight to the pool and a `sync` just counts itself in (`gate`). The first
-//! barrier that finds somebody in goes to the mailbox, and so does everything behind it; the drain lets listed blocks in
-//! one by one, and leaves when it meets a barrier that has to wait.
+//! The handle that programs have, and its builder. What the queue is stands in `queue/concurrent`, below, because queues of
+//! both kinds may target one another. Not for: where a thread is, and what belongs to a queue (`place`).
 
-mod core;
-pub(crate) mod gate;
-mod grant;
+mod place;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::panic::{Location, resume_unwind};
-use std::ptr::NonNull;
-use std::sync::Arc;
+use std::panic::Location;
+use std::time::Duration;
 
-use crate::block::{self, Node, Runnable};
 use crate::catch;
-use crate::handoff::Ended;
-use crate::mailbox::Mailbox;
-use crate::pool::{Place, Pool};
-use crate::queue::{self, DeadlockError, Frame};
+use crate::queue::concurrent::Handle;
+use crate::queue::concurrent::gate::UNLIMITED;
+use crate::queue::{NotSuspended, Rejected, SyncError, Target, TargetQueue, Timer, TrySyncError};
 use crate::runtime::Runtime;
+use crate::state::State;
 use crate::task::{Origin, Promise, Task};
-
-use self::core::{Body, EndRead, EndReadRef, EndWrite};
-use gate::{Gate, UNLIMITED};
-use grant::Grant;
 
 /// A named queue whose blocks run together on all workers, except barriers, which run alone.
 ///
 /// A barrier begins when everything before it has ended, and nothing behind it begins before it has ended. Blocks between two
 /// barriers have no order among themselves. This is a handle; dropping the last one still runs what was submitted.
+///
+/// It may [target](ConcurrentQueueBuilder::target) a queue of either kind, be the target of queues of either kind, and have a
+/// [width](ConcurrentQueueBuilder::width).
 ///
 /// A [`sync`](Self::sync) inside a `sync` of the same queue is allowed. A barrier inside either is reported, not a hang.
 ///
@@ -45,7 +39,7 @@ use grant::Grant;
 /// ```
 #[derive(Clone)]
 pub struct ConcurrentQueue {
-    body: Arc<Body>,
+    body: Handle,
 }
 
 impl ConcurrentQueue {
@@ -63,13 +57,19 @@ impl ConcurrentQueue {
 
     /// Starts to describe a concurrent queue.
     pub fn builder(label: impl Into<Cow<'static, str>>) -> ConcurrentQueueBuilder {
-        ConcurrentQueueBuilder { label: label.into(), runtime: None, width: None }
+        ConcurrentQueueBuilder { label: label.into(), runtime: None, target: None, width: None, inactive: false }
     }
 
     /// The name that it was given.
     #[must_use]
     pub fn label(&self) -> &str {
-        &self.body.label
+        self.body.label()
+    }
+
+    /// The runtime whose workers run its blocks.
+    #[must_use]
+    pub fn runtime(&self) -> Runtime {
+        Runtime::from_owner(self.body.target().owner().clone())
     }
 
     /// How many of its blocks run at once at most; `None`: as many as there are workers.
@@ -87,25 +87,35 @@ impl ConcurrentQueue {
 
     pub(crate) fn submit_at<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) {
         if self.refused(site) {
-            return;
+            // Quietly: this may be a timer that fires, on a thread of the runtime.
+            return catch::drop_quietly(f);
         }
-        // Made here, so that a block that is let in and then dropped unrun leaves too.
-        let end = EndRead(self.body.clone());
-        let read = move || {
-            let end = end;
-            let frame = Frame::concurrent(end.0.id(), false);
-            let _inside = frame.enter();
-            if let Err(payload) = catch::catch(f) {
-                end.0.report(site, payload);
-            }
-        };
-        let node = block::block(read, site);
-        if self.body.gate.try_read() {
-            self.pool().spawn(node);
-        } else {
-            // SAFETY: a fresh block.
-            unsafe { self.list(node) };
+        self.body.submit(f, site);
+    }
+
+    /// Submits a block, or gives it back.
+    ///
+    /// # Errors
+    /// [`Rejected`], with the closure in it, after the runtime was shut down.
+    #[track_caller]
+    pub fn try_submit<F: FnOnce() + Send + 'static>(&self, f: F) -> Result<(), Rejected<F>> {
+        if !self.body.pool().accepts() {
+            self.body.pool().count_rejected();
+            return Err(Rejected(f));
         }
+        self.body.submit(f, Location::caller());
+        Ok(())
+    }
+
+    /// Submits a block once `delay` has passed. Dropping the [`Timer`] does not cancel it.
+    #[track_caller]
+    pub fn submit_after<F: FnOnce() + Send + 'static>(&self, delay: Duration, f: F) -> Timer {
+        let (queue, site) = (self.clone(), Location::caller());
+        if self.refused(site) {
+            return Timer::new(self.runtime(), None);
+        }
+        let key = self.body.pool().add_timer(delay, Box::new(move || queue.submit_at(f, site)));
+        Timer::new(self.runtime(), Some(key))
     }
 
     /// Submits a barrier, and does not wait: it runs alone, after all before it and before all behind it.
@@ -115,64 +125,88 @@ impl ConcurrentQueue {
     }
 
     pub(crate) fn barrier_at<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) {
-        if self.refused(site) {
-            return;
+        if !self.refused(site) {
+            self.body.barrier(f, site);
         }
-        // SAFETY: a fresh block.
-        unsafe { self.list(block::barrier(f, site)) };
     }
 
-    /// Runs `f` beside others and returns its value: on this thread, at once if no barrier is about.
+    /// Runs `f` beside others and returns its value: on this thread, at once if no barrier is about and there is room.
+    ///
+    /// If it has to wait for a serial queue up the target chain, `f` may run on another thread.
     ///
     /// # Panics
-    /// With the panic of `f`; with a sentence when this thread is in a barrier of this queue; when a barrier was about and
-    /// the runtime was shut down.
+    /// With the panic of `f`; with a sentence, instead of waiting for ever, when this thread is in a barrier of this queue,
+    /// or in a block of a serial queue up its target chain; when it had to wait and the runtime was shut down.
     #[track_caller]
-    pub fn sync<R, F: FnOnce() -> R>(&self, f: F) -> R {
-        let site = Location::caller();
-        let body = &*self.body;
-        if !body.gate.try_read() {
-            match queue::concurrent(body.id()) {
-                // It is in already, and stays until `f` has returned.
-                Some(false) => return f(),
-                Some(true) => self.deadlock(site),
-                None => self.wait_for(&Grant::reader(site)),
-            }
-        }
-        let _end = EndReadRef(body);
-        let frame = Frame::concurrent(body.id(), false);
-        let _inside = frame.enter();
-        f()
+    #[inline]
+    pub fn sync<R: Send, F: FnOnce() -> R + Send>(&self, f: F) -> R {
+        self.body.sync(f, Location::caller())
     }
 
     /// Runs `f` alone and returns its value: on this thread if nothing else is here, otherwise wherever its turn comes.
     ///
     /// # Panics
-    /// With the panic of `f`; with a sentence when this thread is in a block of this queue, which would have to end first;
-    /// when the queue was busy and the runtime was shut down.
+    /// With the panic of `f`; with a sentence, instead of waiting for ever, when this thread is in a block of this queue or
+    /// of one that targets it, which would have to end first, or in a block of a serial queue up its target chain; when it
+    /// had to wait and the runtime was shut down.
     #[track_caller]
+    #[inline]
     pub fn barrier_sync<R: Send, F: FnOnce() -> R + Send>(&self, f: F) -> R {
-        let site = Location::caller();
-        let body = &*self.body;
-        if body.gate.try_write() {
-            let _end = EndWrite(body);
-            let frame = Frame::concurrent(body.id(), true);
-            let _inside = frame.enter();
-            return f();
-        }
-        if queue::concurrent(body.id()).is_some() {
-            self.deadlock(site);
-        }
-        let mut result = None;
-        let mut f = Some(f);
-        let mut run = || result = f.take().map(catch::catch);
-        // SAFETY: `run` stays until the wait has ended.
-        self.wait_for(&unsafe { Grant::barrier(&mut run, site) });
-        match result {
-            Some(Ok(value)) => value,
-            Some(Err(payload)) => resume_unwind(payload),
-            None => unreachable!("the wait ended because it ran"),
-        }
+        self.body.barrier_sync(f, Location::caller())
+    }
+
+    /// Runs `f` beside others if that is possible without waiting for anybody; gives it back otherwise.
+    ///
+    /// # Errors
+    /// [`TrySyncError::Busy`] when a barrier is about, the width is full, the queue is suspended, or that holds for one of its
+    /// targets; [`TrySyncError::Deadlock`] when it would wait for this very thread. Both hold the closure.
+    ///
+    /// # Panics
+    /// With the panic of `f`.
+    #[track_caller]
+    pub fn try_sync<R: Send, F: FnOnce() -> R + Send>(&self, f: F) -> Result<R, TrySyncError<F>> {
+        self.body.try_sync(f, false, Location::caller())
+    }
+
+    /// As [`try_sync`](Self::try_sync), alone.
+    ///
+    /// # Errors
+    /// As for `try_sync`; busy is it too when anything at all is in the queue.
+    ///
+    /// # Panics
+    /// With the panic of `f`.
+    #[track_caller]
+    pub fn try_barrier_sync<R: Send, F: FnOnce() -> R + Send>(&self, f: F) -> Result<R, TrySyncError<F>> {
+        self.body.try_sync(f, true, Location::caller())
+    }
+
+    /// As [`sync`](Self::sync), but waits no longer than `timeout` for `f` to begin. Once it has begun it is waited for. If
+    /// it has to wait, it runs on a worker.
+    ///
+    /// # Errors
+    /// [`SyncError`]: too late, a deadlock, or the runtime was shut down; `f` was dropped unrun in each case.
+    ///
+    /// # Panics
+    /// With the panic of `f`.
+    #[track_caller]
+    pub fn sync_timeout<R: Send, F: FnOnce() -> R + Send>(&self, timeout: Duration, f: F) -> Result<R, SyncError> {
+        self.body.sync_timeout(timeout, f, false, Location::caller())
+    }
+
+    /// As [`sync_timeout`](Self::sync_timeout), alone.
+    ///
+    /// # Errors
+    /// As for `sync_timeout`.
+    ///
+    /// # Panics
+    /// With the panic of `f`.
+    #[track_caller]
+    pub fn barrier_sync_timeout<R: Send, F: FnOnce() -> R + Send>(
+        &self,
+        timeout: Duration,
+        f: F,
+    ) -> Result<R, SyncError> {
+        self.body.sync_timeout(timeout, f, true, Location::caller())
     }
 
     /// Submits a block beside others whose result is wanted.
@@ -191,58 +225,59 @@ impl ConcurrentQueue {
         task
     }
 
-    /// Is this thread in a block of it? `Some(true)`: in a barrier.
-    pub(crate) fn entered(&self) -> Option<bool> {
-        queue::concurrent(self.body.id())
+    /// Holds the queue: what it let in already runs, everything else waits for [`resume`](Self::resume). Counts.
+    ///
+    /// `sync` waits meanwhile. Dropping the last handle of a suspended queue resumes it: what was submitted runs.
+    ///
+    /// # Panics
+    /// When it is suspended 2^30 - 1 times already.
+    pub fn suspend(&self) {
+        assert!(self.body.suspend(), "queue \"{}\" is suspended too often: somebody forgets to resume", self.label());
     }
 
-    fn pool(&self) -> &Arc<Pool> {
-        self.body.owner.pool()
+    /// Takes one [`suspend`](Self::suspend) back.
+    ///
+    /// # Errors
+    /// [`NotSuspended`] when it was resumed as often as suspended.
+    pub fn resume(&self) -> Result<(), NotSuspended> {
+        if self.body.resume() { Ok(()) } else { Err(NotSuspended::queue(self.label())) }
+    }
+
+    /// Lets a queue that was built [inactive](ConcurrentQueueBuilder::inactive) run. Any other is active: nothing happens.
+    ///
+    /// A suspended queue stays suspended, and a [`resume`](Self::resume) does not activate.
+    pub fn activate(&self) {
+        self.body.activate();
+    }
+
+    /// Is this thread in a block of it? `Some(true)`: in a barrier.
+    pub(crate) fn entered(&self) -> Option<bool> {
+        self.body.entered()
     }
 
     fn refused(&self, site: &'static Location<'static>) -> bool {
-        let refused = !self.pool().accepts();
+        let refused = !self.body.pool().accepts();
         if refused {
-            self.pool().count_rejected();
+            self.body.pool().count_rejected();
             log::warn!("a block submitted to \"{}\" at {site} was dropped: its runtime was shut down", self.label());
         }
         refused
     }
+}
 
-    #[cold]
-    fn deadlock(&self, site: &'static Location<'static>) -> ! {
-        panic!("{}", DeadlockError::named(self.label(), self.label(), site))
-    }
-
-    /// Puts a node into the mailbox; whoever turns it on sends the drain.
-    ///
-    /// # Safety
-    /// As for [`Mailbox::push`].
-    unsafe fn list(&self, node: NonNull<Node>) {
-        self.body.gate.list();
-        // SAFETY: the caller's promise.
-        if unsafe { self.body.mail.push(node, || ()) } {
-            // The drain's own count, taken back when the mailbox turned idle.
-            let drain = Arc::into_raw(self.body.clone());
-            // SAFETY: an `Arc` is never null.
-            let node = unsafe { NonNull::new_unchecked(drain.cast_mut()) };
-            self.pool().submit(Runnable(node.cast()), Place::Next);
-        }
-    }
-
-    /// Waits in the mailbox for `grant`'s turn.
-    fn wait_for(&self, grant: &Grant) {
-        // SAFETY: it stays on the stack until the wait has ended.
-        unsafe { self.list(NonNull::from(grant.node())) };
-        let ended = grant.wait();
-        assert!(
-            ended == Ended::Ran,
-            "sync on \"{}\" at {}: a barrier was about, and the runtime was shut down before its turn came",
-            self.label(),
-            grant.node().site
-        );
+impl From<&ConcurrentQueue> for TargetQueue {
+    fn from(queue: &ConcurrentQueue) -> Self {
+        Self(Target::Concurrent(queue.body.clone()))
     }
 }
+
+impl PartialEq for ConcurrentQueue {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(&*self.body, &*other.body)
+    }
+}
+
+impl Eq for ConcurrentQueue {}
 
 impl fmt::Debug for ConcurrentQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -250,19 +285,39 @@ impl fmt::Debug for ConcurrentQueue {
     }
 }
 
-/// Describes a concurrent queue before it is made.
+/// Describes a concurrent queue before it is made. A target must exist before what targets it, so no cycle can be built.
 #[derive(Debug)]
 #[must_use = "nothing is made before `build`"]
 pub struct ConcurrentQueueBuilder {
     label: Cow<'static, str>,
     runtime: Option<Runtime>,
+    target: Option<Target>,
     width: Option<usize>,
+    inactive: bool,
 }
 
 impl ConcurrentQueueBuilder {
     /// Its blocks run on the workers of `runtime` instead of the default one.
     pub fn runtime(mut self, runtime: &Runtime) -> Self {
         self.runtime = Some(runtime.clone());
+        self
+    }
+
+    /// Its blocks run as part of `target`, a [`Queue`](crate::Queue) or a [`ConcurrentQueue`]: given as a reference. The
+    /// runtime is the target's then.
+    ///
+    /// As part of a serial queue they run one at a time, in its order. As part of a concurrent one they take part in its
+    /// width and wait for its barriers; a barrier of this queue is alone in this queue, and an ordinary block of the target.
+    ///
+    /// ```
+    /// use singletrack_queues::ConcurrentQueue;
+    ///
+    /// let disk = ConcurrentQueue::builder("disk").width(8).build();
+    /// let thumbnails = ConcurrentQueue::builder("thumbnails").target(&disk).width(2).build();
+    /// assert_eq!(thumbnails.sync(|| 2 + 2), 4);
+    /// ```
+    pub fn target(mut self, target: impl Into<TargetQueue>) -> Self {
+        self.target = Some(target.into().0);
         self
     }
 
@@ -283,10 +338,18 @@ impl ConcurrentQueueBuilder {
         self
     }
 
+    /// It holds what is submitted until [`ConcurrentQueue::activate`]. `sync` waits meanwhile, too. Dropping the last handle
+    /// activates it, with a warning if it holds anything: what was submitted runs.
+    pub fn inactive(mut self) -> Self {
+        self.inactive = true;
+        self
+    }
+
     /// Makes the queue.
     ///
     /// # Panics
-    /// When the width is 0 or above [`MAX_WIDTH`](ConcurrentQueue::MAX_WIDTH). When it would be on the default runtime, and that cannot be started.
+    /// When the width is 0 or above [`MAX_WIDTH`](ConcurrentQueue::MAX_WIDTH). When it would be on the default runtime, and
+    /// that cannot be started. When both a target and another runtime were given.
     #[track_caller]
     pub fn build(self) -> ConcurrentQueue {
         let width = self.width.map_or(UNLIMITED, |width| {
@@ -300,9 +363,8 @@ impl ConcurrentQueueBuilder {
             );
             width as u32
         });
-        let owner = self.runtime.unwrap_or_else(Runtime::global).into_owner();
-        let node = Node::new(&Body::VTABLE, Location::caller());
-        let body = Body { node, mail: Mailbox::new(), gate: Gate::new(width), owner, label: self.label };
-        ConcurrentQueue { body: Arc::new(body) }
+        let target = Target::choose(&self.label, self.target, self.runtime);
+        let state = if self.inactive { State::inactive() } else { State::new() };
+        ConcurrentQueue { body: Handle::new(self.label, target, width, state, Location::caller()) }
     }
 }

@@ -31,7 +31,7 @@ pub use ticker::{Schedule, Ticker};
 
 #[allow(unsafe_code)]
 mod source;
-pub use source::{Merge, Source, SourceBuilder};
+pub use source::{Merge, Source, SourceBuilder, WeakSource};
 
 #[allow(unsafe_code)]
 mod apply;
@@ -45,7 +45,6 @@ pub use parallel::parallel;
 mod work_item;
 pub use work_item::{BarrierItem, WorkEnd, WorkHandle, WorkItem};
 
-#[allow(unsafe_code)]
 mod concurrent;
 pub use concurrent::{ConcurrentQueue, ConcurrentQueueBuilder};
 
@@ -76,7 +75,8 @@ pub use task::{PanicPayload, Promise, Task, TaskError};
 #[allow(unsafe_code)]
 mod queue;
 pub use queue::{
-    DeadlockError, NotSuspended, Queue, QueueBuilder, Rejected, SpecificKey, SyncError, Timer, TrySyncError,
+    DeadlockError, NotSuspended, Queue, QueueBuilder, Rejected, SpecificKey, SyncError, TargetQueue, Timer,
+    TrySyncError,
 };
 
 mod runtime;

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
-use crate::block::Runnable;
+use crate::block::{Discard, Node, Runnable};
 use crate::park::Parker;
 use crate::qos::Qos;
 use crate::sync::atomic::{
@@ -146,6 +146,10 @@ impl Pool {
             return Err(error);
         }
         Ok(pool)
+    }
+
+    pub(crate) fn parkers(&self) -> &[Arc<dyn Parker>] {
+        &self.parkers
     }
 
     pub(crate) fn workers(&self) -> usize {
@@ -378,17 +382,16 @@ impl Pool {
 
     /// Drops what suspended lanes hold: the label of each, and how many blocks.
     pub(crate) fn discard_held(&self) -> Vec<(String, u64)> {
-        let discard = |lane: NonNull<crate::block::Node>| {
+        let drop_lane = |(lane, discard): (NonNull<Node>, Discard)| {
             // SAFETY: taken out of the list, the lane and its drain right are ours; it is alive, because it holds blocks.
             unsafe {
-                let vtable = lane.as_ref().vtable;
-                let label = (*(vtable.label)(lane)).to_owned();
-                let count = (vtable.discard)(lane);
+                let label = (*(lane.as_ref().vtable.label)(lane)).to_owned();
+                let count = discard(lane);
                 self.count_dropped(count);
                 (label, count)
             }
         };
-        self.held.take_all().into_iter().map(discard).collect()
+        self.held.take_all().into_iter().map(drop_lane).collect()
     }
 
     fn discard(&self, Runnable(node): Runnable) {

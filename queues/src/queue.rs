@@ -6,8 +6,9 @@
 //! queues a thread is in right now, for "am I on it?" and for deadlocks, is kept by `current`; `assert` and `specific` ask
 //! it.
 
-mod assert;
+pub(crate) mod assert;
 mod builder;
+pub(crate) mod concurrent;
 mod core;
 mod current;
 mod error;
@@ -16,6 +17,7 @@ pub(crate) mod lift;
 mod schedule;
 mod specific;
 mod sync;
+pub(crate) mod target;
 pub(crate) mod ticket;
 pub(crate) mod timed;
 
@@ -32,10 +34,11 @@ use crate::runtime::Runtime;
 
 pub use self::builder::QueueBuilder;
 use self::core::QueueCore;
-pub(crate) use self::current::{Frame, concurrent};
 pub use self::error::{DeadlockError, SyncError, TrySyncError};
 pub(crate) use self::lift::OwnedLift;
 pub use self::specific::SpecificKey;
+pub(crate) use self::target::Target;
+pub use self::target::TargetQueue;
 
 /// A named serial queue: blocks submitted to it run one at a time, in order, on the workers of its runtime.
 ///
@@ -161,6 +164,8 @@ impl Queue {
 
     /// Submits a block once `delay` has passed. Dropping the [`Timer`] does not cancel it.
     ///
+    /// Blocks are submitted in the order of their times, and those of the same time in the order of the calls.
+    ///
     /// ```
     /// # use std::time::Duration;
     /// let queue = singletrack_queues::Queue::new("ticks");
@@ -196,7 +201,7 @@ impl Queue {
 
     /// The deadlock that a wait at `site` for this queue would be, if any.
     pub(crate) fn deadlock(&self, site: &'static Location<'static>) -> Option<DeadlockError> {
-        current::blocks_on(self.core()).map(|inside| DeadlockError::new(self, inside, site))
+        current::blocks_on(self.core().level(), false).map(|inside| DeadlockError::new(self, inside, site))
     }
 
     /// Nobody is left who could resume or activate it, though handles are: what it holds (`busy`) runs.
@@ -206,7 +211,7 @@ impl Queue {
 
     /// Is the calling thread in a block that has to end before this queue can run: its own, or one that shares a target?
     pub(crate) fn waits_for_this_thread(&self) -> bool {
-        current::blocks_on(self.core()).is_some()
+        current::blocks_on(self.core().level(), false).is_some()
     }
 
     /// Pushes a lane that is turned on.
@@ -258,7 +263,7 @@ impl Queue {
     /// Is the calling thread in a block of this queue, or of a queue that targets it?
     #[must_use]
     pub fn is_current(&self) -> bool {
-        current::is_inside(self.core())
+        current::is_inside(self.core().level())
     }
 }
 
@@ -323,7 +328,7 @@ pub struct NotSuspended {
 }
 
 impl NotSuspended {
-    fn queue(label: &str) -> Self {
+    pub(crate) fn queue(label: &str) -> Self {
         Self { what: "queue", label: label.to_owned() }
     }
 

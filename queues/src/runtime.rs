@@ -108,6 +108,23 @@ impl Runtime {
         pool::current().and_then(|(_, parker)| parker)
     }
 
+    /// The parker of the worker with this index; `None` where there are fewer workers. What made the parkers finds its own
+    /// again by it: a parker is [`Any`](std::any::Any).
+    ///
+    /// ```
+    /// use singletrack_queues::{Parker, Runtime};
+    /// use std::{any::Any, sync::Arc};
+    ///
+    /// # struct Mine;
+    /// let parker: Option<Arc<dyn Parker>> = Runtime::global().parker(0);
+    /// let parker: Arc<dyn Any + Send + Sync> = parker.expect("there is at least one worker");
+    /// assert!(parker.downcast::<Mine>().is_err(), "the default runtime waits in parkers of its own");
+    /// ```
+    #[must_use]
+    pub fn parker(&self, index: usize) -> Option<Arc<dyn Parker>> {
+        self.pool().parkers().get(index).cloned()
+    }
+
     pub(crate) fn from_owner(owner: Arc<Owner>) -> Self {
         Self { owner }
     }
@@ -185,7 +202,7 @@ impl Runtime {
         let begin = now();
         let end = begin.checked_add(deadline).unwrap_or_else(|| begin + Duration::from_secs(86_400 * 365));
         let (ran, dropped) = (pool.blocks(), pool.counts.dropped.load(Relaxed));
-        pool.timers.fire_due();
+        pool.timers.fire_all_due();
         pool.close();
         pool.count_dropped(pool.timers.clear());
         let quiet = wait_for_quiet(pool, end);

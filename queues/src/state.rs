@@ -38,7 +38,7 @@ const ONE: u32 = 4;
 /// What a `resume` found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Resumed {
-    /// It was not suspended.
+    /// It was not suspended, or not inactive.
     NotSuspended,
     /// Others still hold it, or its drainer never noticed.
     Nothing,
@@ -106,7 +106,8 @@ impl State {
         match self.0.fetch_update(AcqRel, Relaxed, step) {
             Ok(_) if planted("state: activate schedules nothing") => Resumed::Nothing,
             Ok(before) if before == INACTIVE + HELD => Resumed::Schedule,
-            Ok(_) | Err(_) => Resumed::Nothing,
+            Ok(_) => Resumed::Nothing,
+            Err(_) => Resumed::NotSuspended,
         }
     }
 
@@ -170,7 +171,7 @@ mod tests {
         assert_eq!(state.resume(), Resumed::NotSuspended, "a resume does not activate");
         assert!(state.suspend() && state.hold());
         assert_eq!(state.activate(), Resumed::Nothing, "still suspended");
-        assert_eq!(state.activate(), Resumed::Nothing, "twice is harmless");
+        assert_eq!(state.activate(), Resumed::NotSuspended, "twice is harmless");
         assert_eq!(state.resume(), Resumed::Schedule);
         let state = State::inactive();
         assert!(state.suspend() && state.hold());

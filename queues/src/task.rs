@@ -22,7 +22,11 @@ struct Shared<T> {
 }
 
 enum State<T> {
-    Pending(Option<Waker>),
+    /// Whom to tell: async code, and a thread. A bell that nobody waits for would be a system call all the same.
+    Pending {
+        waker: Option<Waker>,
+        waits: bool,
+    },
     Done(Result<T, TaskError>),
     Taken,
 }
@@ -91,7 +95,8 @@ impl Queue {
 
 impl<T> Task<T> {
     pub(crate) fn new(origin: Origin) -> (Self, Promise<T>) {
-        let shared = Arc::new(Shared { state: Mutex::new(State::Pending(None)), done: Condvar::new() });
+        let state = Mutex::new(State::Pending { waker: None, waits: false });
+        let shared = Arc::new(Shared { state, done: Condvar::new() });
         (Self { shared: shared.clone(), origin }, Promise { shared })
     }
 
@@ -125,7 +130,7 @@ impl<T> Task<T> {
     /// Did the block end?
     #[must_use]
     pub fn is_done(&self) -> bool {
-        !matches!(*lock(&self.shared.state), State::Pending(_))
+        !matches!(*lock(&self.shared.state), State::Pending { .. })
     }
 
     /// Waits for the block and takes its value.
@@ -147,13 +152,14 @@ impl<T> Task<T> {
 
     fn take_until(&mut self, deadline: Option<Instant>) -> Option<Result<T, TaskError>> {
         let mut state = lock(&self.shared.state);
-        if matches!(*state, State::Pending(_)) {
+        if matches!(*state, State::Pending { .. }) {
             if self.origin.waits_for_this_thread() {
                 let label = self.origin.label().unwrap_or_default().to_owned();
                 return Some(Err(TaskError::Deadlock { label }));
             }
             state = pool::blocking(|| {
-                while matches!(*state, State::Pending(_)) {
+                while let State::Pending { waits, .. } = &mut *state {
+                    *waits = true;
                     state = match deadline {
                         None => wait(&self.shared.done, state),
                         Some(deadline) => {
@@ -195,7 +201,7 @@ impl<T> Future for Task<T> {
             return Poll::Ready(result);
         }
         match &mut *state {
-            State::Pending(waker) => *waker = Some(context.waker().clone()),
+            State::Pending { waker, .. } => *waker = Some(context.waker().clone()),
             _ => panic!("a task was polled after its value had been taken"),
         }
         Poll::Pending
@@ -215,8 +221,11 @@ impl<T> Promise<T> {
 
     fn settle(&self, result: Result<T, TaskError>) {
         let before = std::mem::replace(&mut *lock(&self.shared.state), State::Done(result));
-        self.shared.done.notify_all();
-        if let State::Pending(Some(waker)) = before {
+        let State::Pending { waker, waits } = before else { return };
+        if waits {
+            self.shared.done.notify_all();
+        }
+        if let Some(waker) = waker {
             waker.wake();
         }
     }
@@ -224,7 +233,7 @@ impl<T> Promise<T> {
 
 impl<T> Drop for Promise<T> {
     fn drop(&mut self) {
-        let pending = matches!(*lock(&self.shared.state), State::Pending(_));
+        let pending = matches!(*lock(&self.shared.state), State::Pending { .. });
         if pending {
             self.settle(Err(TaskError::Dropped));
         }

@@ -2,7 +2,8 @@
 //!
 //! No thread of its own and no tick: one sleeping worker, the *keeper*, sleeps no longer than until the earliest deadline;
 //! busy workers look between two runnables; the monitor looks while a worker sits in one block for long. What fires is a
-//! closure that submits; it must be short.
+//! closure that submits; it must be short. One thread fires at a time, so that what is due is submitted in its order; one
+//! that does not come back from what it fires loses its turn after a second.
 //! Not for: queues (an entry knows what it does), wheels and order (`deadlines`).
 
 mod deadlines;
@@ -15,7 +16,7 @@ use crate::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
     fence,
 };
-use crate::sync::{Mutex, lock, now, planted};
+use crate::sync::{Mutex, lock, now, planted, thread};
 
 use deadlines::Deadlines;
 pub(crate) use deadlines::Key;
@@ -44,6 +45,10 @@ impl Fire {
 
 const NONE: u64 = u64::MAX;
 const NOBODY: usize = 0;
+/// How long others leave it to the thread that fires, after its last entry.
+const TURN: u64 = 1_000_000_000;
+/// How long who would keep the time sleeps at least while another thread fires.
+const PAUSE: u64 = 1_000_000;
 
 /// See the module.
 pub(crate) struct Timers {
@@ -52,6 +57,8 @@ pub(crate) struct Timers {
     next: AtomicU64,
     /// One more than the parker of the worker that sleeps until `next`, or [`NOBODY`].
     keeper: AtomicUsize,
+    /// Until when one thread alone fires, in nanoseconds; past, or 0: nobody does.
+    turn: AtomicU64,
     pending: Mutex<Deadlines<Fire>>,
 }
 
@@ -61,6 +68,7 @@ impl Timers {
             start: now(),
             next: AtomicU64::new(NONE),
             keeper: AtomicUsize::new(NOBODY),
+            turn: AtomicU64::new(0),
             pending: Mutex::new(Deadlines::new()),
         }
     }
@@ -109,25 +117,48 @@ impl Timers {
         fire
     }
 
-    /// Fires what is due. Cheap when nothing is: one load; with timers pending, one reading of the clock.
-    pub(crate) fn fire_due(&self) -> usize {
+    /// Fires what is due, unless another thread is at it. Cheap when nothing is: one load; with timers pending, one reading
+    /// of the clock.
+    pub(crate) fn fire_due(&self) {
         // Acquire: partner is the Release in `add`; a stale value only delays to the next look.
         let next = self.next.load(Acquire);
-        if next == NONE || self.nanos(now()) < next {
-            return 0;
+        if next == NONE {
+            return;
         }
-        let mut fired = 0;
+        // What becomes due meanwhile is for the next look: a ticker may be faster than we are.
+        let begin = self.nanos(now());
+        if begin < next {
+            return;
+        }
+        let mut turn = 0;
         loop {
+            let now = self.nanos(now());
+            let free = |holder: u64| holder == turn || holder <= now || planted("timer: whoever looks fires");
+            // AcqRel: the turn passes like a lock; what was fired before was submitted before.
+            let took = self.turn.fetch_update(AcqRel, Relaxed, |holder| free(holder).then_some(now + TURN));
+            if took.is_err() {
+                return;
+            }
+            turn = now + TURN;
             // One at a time: firing submits, and must not do so under the lock.
             let mut pending = lock(&self.pending);
-            let due = pending.pop_due(self.nanos(now()));
+            let due = pending.pop_due(begin);
             self.next.store(pending.next().unwrap_or(NONE), Release);
             drop(pending);
-            match due {
-                Some(fire) => fire.fire(),
-                None => return fired,
-            }
-            fired += 1;
+            let Some(due) = due else { break };
+            due.fire();
+        }
+        // Release: as above. If it failed the turn was lost to another thread.
+        let _ = self.turn.compare_exchange(turn, 0, Release, Relaxed);
+    }
+
+    /// Fires all that is due now, and returns when that is done, whoever did it.
+    pub(crate) fn fire_all_due(&self) {
+        let begin = self.nanos(now());
+        self.fire_due();
+        while self.next.load(Acquire) <= begin || self.turn.load(Acquire) > self.nanos(now()) {
+            thread::yield_now();
+            self.fire_due();
         }
     }
 
@@ -141,7 +172,11 @@ impl Timers {
         }
         match self.next.load(Relaxed) {
             NONE => None,
-            next => Some(Duration::from_nanos(next.saturating_sub(self.nanos(now())))),
+            next => {
+                let now = self.nanos(now());
+                let fired_by_another = self.turn.load(Relaxed) > now;
+                Some(Duration::from_nanos(next.saturating_sub(now).max(if fired_by_another { PAUSE } else { 0 })))
+            }
         }
     }
 

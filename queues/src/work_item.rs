@@ -87,6 +87,7 @@ impl WorkItem {
 
     /// How urgent it is, if that is more than its queue is: until it has ended it lifts the queue, and with it what stands in
     /// front of it there. A lower class than the queue's changes nothing.
+    /// A concurrent queue has no class and is not lifted: there only the body works for that class, once it runs.
     ///
     /// Without this it is as urgent as its queue, whoever submits it: nothing is inherited, every item is what libdispatch
     /// calls detached. To hand on the class of the running block, say `qos(Qos::current())`.
@@ -415,8 +416,8 @@ impl Ticket {
     pub(crate) fn run(self) {
         let Some(body) = self.handle.take(false) else { return };
         // At least as urgent as its queue.
-        let qos = self.qos.map_or(Qos::current(), |qos| qos.max(Qos::current()));
-        match catch::catch(|| qos.run(|| body(&self.handle))) {
+        let qos = self.qos.unwrap_or(Qos::Background);
+        match catch::catch(|| qos.at_least(|| body(&self.handle))) {
             Ok(()) => self.handle.end(WorkEnd::Ran),
             Err(payload) => {
                 self.handle.end(WorkEnd::Panicked);

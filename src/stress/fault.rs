@@ -5,97 +5,67 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A promise that is broken on purpose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// Now and then a block goes to a second queue.
-    TwoAtOnce,
-    /// Now and then a block is held back and submitted behind the next one.
-    OrderSwapped,
-    /// Now and then a block is dropped.
-    BlockLost,
-    /// Now and then a block's body runs twice.
-    BlockTwice,
-    /// Now and then a barrier is submitted behind the reader that follows it.
-    BarrierOvertaken,
-    /// Now and then a `resume` does nothing.
-    ResumeLost,
-    /// Now and then a timer gets half its delay.
-    TimerEarly,
-    /// Now and then a signal is not merged.
-    SignalLost,
-    /// Now and then a queue is of the lowest class, whatever was asked for.
-    ClassIgnored,
-    /// Blocks of the lowest class wait until the others are over.
-    LowStarved,
-    /// A thread that waits says nothing of its class.
-    LiftLost,
-    /// Now and then a write to a channel lacks its last byte.
-    BytesLost,
-    /// Now and then a channel does not hear of its high water.
-    WaterIgnored,
-    /// Now and then a barrier of a channel is submitted behind the write that follows it.
-    ChannelOvertaken,
+/// The table, one line a fault: its variant, its name on the command line, the check that has to notice it, and what it is.
+macro_rules! faults {
+    ($($fault:ident $name:literal $caught_by:literal $what:literal;)*) => {
+        /// A promise that is broken on purpose: now and then, unless it says more.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Fault {
+            $(#[doc = $what] $fault,)*
+        }
+
+        impl Fault {
+            /// All of them, as `--help` lists them.
+            pub(crate) const ALL: &[Fault] = &[$(Fault::$fault),*];
+
+            /// Its name on the command line.
+            pub(crate) fn name(self) -> &'static str {
+                match self { $(Fault::$fault => $name),* }
+            }
+
+            /// The check that has to notice it. Others may, too: two blocks at once are in no order.
+            pub(crate) fn caught_by(self) -> &'static str {
+                match self { $(Fault::$fault => $caught_by),* }
+            }
+
+            /// What is broken.
+            pub(crate) fn what(self) -> &'static str {
+                match self { $(Fault::$fault => $what),* }
+            }
+        }
+    };
 }
 
-impl Fault {
-    /// All of them, as `--help` lists them.
-    pub(crate) const ALL: [Fault; 14] = [
-        Fault::TwoAtOnce,
-        Fault::OrderSwapped,
-        Fault::BlockLost,
-        Fault::BlockTwice,
-        Fault::BarrierOvertaken,
-        Fault::ResumeLost,
-        Fault::TimerEarly,
-        Fault::SignalLost,
-        Fault::ClassIgnored,
-        Fault::LowStarved,
-        Fault::LiftLost,
-        Fault::BytesLost,
-        Fault::WaterIgnored,
-        Fault::ChannelOvertaken,
-    ];
-
-    /// Its name on the command line.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Fault::TwoAtOnce => "two-at-once",
-            Fault::OrderSwapped => "order-swapped",
-            Fault::BlockLost => "block-lost",
-            Fault::BlockTwice => "block-twice",
-            Fault::BarrierOvertaken => "barrier-overtaken",
-            Fault::ResumeLost => "resume-lost",
-            Fault::TimerEarly => "timer-early",
-            Fault::SignalLost => "signal-lost",
-            Fault::ClassIgnored => "class-ignored",
-            Fault::LowStarved => "low-starved",
-            Fault::LiftLost => "lift-lost",
-            Fault::BytesLost => "bytes-lost",
-            Fault::WaterIgnored => "water-ignored",
-            Fault::ChannelOvertaken => "channel-overtaken",
-        }
-    }
-
-    /// The check that has to notice it. Others may, too: two blocks at once are in no order.
-    pub(crate) fn caught_by(self) -> &'static str {
-        match self {
-            Fault::TwoAtOnce => "one-at-a-time",
-            Fault::OrderSwapped => "order",
-            Fault::BlockLost => "no-loss",
-            Fault::BlockTwice => "no-duplicate",
-            Fault::BarrierOvertaken => "barriers",
-            Fault::ResumeLost => "suspend",
-            Fault::TimerEarly => "timers",
-            Fault::SignalLost => "sources",
-            Fault::ClassIgnored => "classes",
-            Fault::LowStarved => "ageing",
-            Fault::LiftLost => "lifts",
-            Fault::BytesLost => "channel-bytes",
-            Fault::WaterIgnored => "channel-water",
-            Fault::ChannelOvertaken => "channel-barriers",
-        }
-    }
+faults! {
+    TwoAtOnce "two-at-once" "one-at-a-time" "a block goes to a second queue";
+    OrderSwapped "order-swapped" "order" "a block is submitted behind the next";
+    BlockLost "block-lost" "no-loss" "a block is dropped";
+    BlockTwice "block-twice" "no-duplicate" "a block runs twice";
+    BarrierOvertaken "barrier-overtaken" "barriers" "a reader goes around a barrier";
+    ResumeLost "resume-lost" "suspend" "a resume does nothing";
+    TimerEarly "timer-early" "timers" "a timer gets half its delay";
+    SignalLost "signal-lost" "sources" "a signal is not merged";
+    ClassIgnored "class-ignored" "classes" "a queue forgets its class";
+    LowStarved "low-starved" "ageing" "low blocks wait until all else ran";
+    LiftLost "lift-lost" "lifts" "who waits says nothing of its class";
+    CancelIgnored "cancel-ignored" "work-items" "a cancelled item runs all the same";
+    CapturesKept "captures-kept" "item-captures" "captures of a work item are held on to";
+    NotifyTwice "notify-twice" "item-notify" "the end of a work item is told twice";
+    PermitTwice "permit-twice" "semaphores" "a semaphore is signalled twice";
+    PermitLost "permit-lost" "semaphore-line" "a semaphore is not signalled";
+    ActivatedEarly "activated-early" "inactive" "an inactive queue is active";
+    ValueMissing "value-missing" "specifics" "a queue is not given its value";
+    TickEarly "tick-early" "tickers" "a ticker gets half its interval";
+    TickLost "tick-lost" "ticks-counted" "a call of a ticker is swallowed";
+    AdditionTwice "addition-twice" "merged-sums" "a number is added twice";
+    ReplacementLost "replacement-lost" "last-values" "a value does not replace another";
+    EndTwice "end-twice" "source-end" "the end of a source is told twice";
+    EventLost "event-lost" "event-bytes" "bytes are read by no handler";
+    EventBeside "event-beside" "event-exclusion" "an event handler is called twice";
+    EventEndTwice "event-end-twice" "event-ends" "a cancel handler runs twice";
+    BytesLost "bytes-lost" "channel-bytes" "a write to a channel lacks its last byte";
+    WaterIgnored "water-ignored" "channel-water" "a channel does not hear of its high water";
+    ChannelOvertaken "channel-overtaken" "channel-barriers" "a write goes around a channel's barrier";
 }
 
 impl fmt::Display for Fault {
@@ -108,8 +78,8 @@ impl FromStr for Fault {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Fault, String> {
-        Fault::ALL.into_iter().find(|fault| fault.name() == name).ok_or_else(|| {
-            let names = Fault::ALL.map(Fault::name).join(", ");
+        Fault::ALL.iter().copied().find(|fault| fault.name() == name).ok_or_else(|| {
+            let names = Fault::ALL.iter().map(|fault| fault.name()).collect::<Vec<_>>().join(", ");
             format!("no way to break a queue has this name; use one of {names}")
         })
     }
@@ -121,7 +91,7 @@ mod tests {
 
     #[test]
     fn every_name_is_understood_and_an_unknown_one_gets_the_list() {
-        for fault in Fault::ALL {
+        for &fault in Fault::ALL {
             assert_eq!(fault.name().parse(), Ok(fault));
             let error = "nonsense".parse::<Fault>().unwrap_err();
             assert!(error.contains(fault.name()), "{error}");

@@ -7,9 +7,12 @@
 
 mod channels;
 mod classes;
+mod events;
+mod objects;
 
 pub(crate) use channels::ChannelVerbs;
 pub(crate) use classes::Classes;
+pub(crate) use events::readable;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

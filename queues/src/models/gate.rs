@@ -7,7 +7,7 @@ use std::sync::Arc;
 use loom::thread;
 
 use super::{begin, bites, check};
-use crate::concurrent::gate::{Gate, UNLIMITED};
+use crate::queue::concurrent::gate::{Gate, UNLIMITED};
 use crate::sync::OwnerCell;
 use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 

@@ -15,6 +15,7 @@ use crate::sync::atomic::{
     AtomicBool,
     Ordering::{Acquire, Release},
 };
+use crate::sync::{Mutex, lock};
 use crate::timer::Timers;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -138,6 +139,34 @@ fn the_role_passes_on() {
     office.add(HOUR);
     before.join().expect("it does not panic");
     after.join().expect("it does not panic");
+}
+
+/// Two threads look at the same time whether something is due: it is fired once, in its order.
+fn two_fire() {
+    let timers = Arc::new(Timers::new());
+    let fired = Arc::new(Mutex::new(Vec::new()));
+    for number in 0..2 {
+        let fired = fired.clone();
+        timers.add(Duration::ZERO, Box::new(move || lock(&fired).push(number)));
+    }
+    let other = {
+        let timers = timers.clone();
+        thread::spawn(move || timers.fire_due())
+    };
+    begin();
+    timers.fire_due();
+    other.join().expect("it does not panic");
+    assert_eq!(*lock(&fired), [0, 1]);
+}
+
+#[test]
+fn fire_against_fire() {
+    check(3, two_fire);
+}
+
+#[test]
+fn fire_against_fire_bites() {
+    bites("timer: whoever looks fires", 3, two_fire);
 }
 
 #[test]

@@ -153,6 +153,10 @@ impl Slot {
     /// The lane whose blocks run from now on; the one before comes back. By its thread alone.
     pub(super) fn mark_lane(&self, lane: *const Node) -> *const Node {
         let before = self.lane.load(Relaxed);
+        if lane.is_null() {
+            // In no block any more, however long it takes to get from here to the next one.
+            self.mark_site(ptr::null());
+        }
         // Release: the lane's label is visible to an inspection.
         self.lane.store(lane.cast_mut(), Release);
         before
@@ -177,9 +181,10 @@ impl Slot {
         if !matches!(self.state(), RUNNING | RELIEVED) {
             return None;
         }
+        // The lane first: whoever sees that it is gone sees that its last block is, too; partner: `mark_lane`.
+        let lane = NonNull::new(self.lane.load(Acquire));
         // SAFETY: only `&'static Location`s, or null, are stored.
         let site = unsafe { self.site.load(Acquire).as_ref() };
-        let lane = NonNull::new(self.lane.load(Acquire));
         if site.is_none() && lane.is_none() {
             return None;
         }

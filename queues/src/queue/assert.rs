@@ -4,6 +4,8 @@
 
 use std::panic::Location;
 
+use super::concurrent::Body;
+use super::target::Level;
 use super::{Queue, current};
 
 impl Queue {
@@ -20,9 +22,7 @@ impl Queue {
     /// With a sentence that names the queue and the place, if it is not.
     #[track_caller]
     pub fn assert_on(&self) {
-        if !self.is_current() {
-            self.not_on(Location::caller());
-        }
+        assert_on(self.core().level(), Location::caller());
     }
 
     /// Checks that the calling thread is not in a block of this queue, or of a queue that targets it: for code that would
@@ -37,31 +37,49 @@ impl Queue {
     /// With a sentence that names the queue and the place, if it is.
     #[track_caller]
     pub fn assert_not_on(&self) {
-        if self.is_current() {
-            self.on(Location::caller());
-        }
+        assert_not_on(self.core().level(), Location::caller());
     }
 
-    #[cold]
-    fn not_on(&self, site: &'static Location<'static>) -> ! {
-        let inside = match current::with_current(|core| format!("in a block of \"{}\"", core.label())) {
-            Some(inside) => inside,
-            None if current::is_anywhere() => "in a block of a concurrent queue".to_owned(),
-            None => "in no queue's block".to_owned(),
-        };
-        panic!(
-            "assert_on at {site}: this thread is not in a block of \"{label}\" but {inside}; submit this to \"{label}\", or \
-             run it in a sync",
-            label = self.label()
-        )
+    /// As [`assert_on`](Self::assert_on): a block of a serial queue is alone in it. For code that is given either kind of
+    /// queue.
+    ///
+    /// # Panics
+    /// As for `assert_on`.
+    #[track_caller]
+    pub fn assert_barrier(&self) {
+        self.assert_on();
     }
+}
 
-    #[cold]
-    fn on(&self, site: &'static Location<'static>) -> ! {
+pub(crate) fn assert_on(level: Level<'_>, site: &'static Location<'static>) {
+    if !current::is_inside(level) {
+        not_on("assert_on", "a block", level.label(), site, "run it in a sync");
+    }
+}
+
+pub(crate) fn assert_not_on(level: Level<'_>, site: &'static Location<'static>) {
+    if current::is_inside(level) {
         panic!(
             "assert_not_on at {site}: this thread is in a block of \"{}\", or of a queue that targets it; submit this to \
              another queue",
-            self.label()
+            level.label()
         )
     }
+}
+
+/// Of a concurrent queue.
+pub(crate) fn assert_barrier(queue: &Body, site: &'static Location<'static>) {
+    if !current::is_barrier_of(queue) {
+        not_on("assert_barrier", "a barrier", queue.label(), site, "run it in a barrier_sync");
+    }
+}
+
+#[cold]
+fn not_on(call: &str, what: &str, label: &str, site: &'static Location<'static>, remedy: &str) -> ! {
+    let inside = current::with_current(|level| format!("in a block of \"{}\"", level.label()));
+    let inside = inside.as_deref().unwrap_or("in no queue's block");
+    panic!(
+        "{call} at {site}: this thread is not in {what} of \"{label}\" but {inside}; submit this to \"{label}\" as {what}, \
+         or {remedy}"
+    )
 }

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::panic::Location;
 
 use super::Queue;
-use super::core::{QueueCore, Target};
+use super::core::QueueCore;
+use super::target::{Target, TargetQueue};
 use crate::qos::Qos;
 use crate::runtime::Runtime;
 use crate::state::State;
@@ -15,7 +16,7 @@ use crate::state::State;
 pub struct QueueBuilder {
     label: Cow<'static, str>,
     runtime: Option<Runtime>,
-    target: Option<Queue>,
+    target: Option<Target>,
     inactive: bool,
     qos: Qos,
 }
@@ -25,10 +26,22 @@ impl QueueBuilder {
         Self { label, runtime: None, target: None, inactive: false, qos: Qos::Default }
     }
 
-    /// Its blocks run as part of `target`: queues with a common target exclude one another and keep their own order.
-    /// The runtime is the target's then.
-    pub fn target(mut self, target: &Queue) -> Self {
-        self.target = Some(target.clone());
+    /// Its blocks run as part of `target`, a [`Queue`] or a [`ConcurrentQueue`](crate::ConcurrentQueue): given as a
+    /// reference. The runtime is the target's then.
+    ///
+    /// Queues with a common serial target exclude one another and keep their own order. Those with a common concurrent target
+    /// run beside one another, within its width; its barriers run when none of them is in a block.
+    ///
+    /// ```
+    /// use singletrack_queues::{ConcurrentQueue, Queue};
+    ///
+    /// let disk = ConcurrentQueue::builder("disk").width(2).build();
+    /// let files: Vec<_> = (0..10).map(|i| Queue::builder(format!("file.{i}")).target(&disk).build()).collect();
+    /// // Each in its own order, two of them at a time.
+    /// files.iter().for_each(|file| file.submit(|| ()));
+    /// ```
+    pub fn target(mut self, target: impl Into<TargetQueue>) -> Self {
+        self.target = Some(target.into().0);
         self
     }
 
@@ -83,18 +96,7 @@ impl QueueBuilder {
     /// and another runtime were given.
     #[track_caller]
     pub fn build(self) -> Queue {
-        let target = match (self.target, self.runtime) {
-            (Some(target), runtime) => {
-                assert!(
-                    runtime.is_none_or(|runtime| runtime == target.runtime()),
-                    "queue \"{}\" cannot target \"{}\": that queue is on another runtime; leave out `runtime`",
-                    self.label,
-                    target.label(),
-                );
-                Target::Queue(target)
-            }
-            (None, runtime) => Target::Pool(runtime.unwrap_or_else(Runtime::global).into_owner()),
-        };
+        let target = Target::choose(&self.label, self.target, self.runtime);
         let state = if self.inactive { State::inactive() } else { State::new() };
         let queue = Queue { core: QueueCore::new(self.label, target, state, self.qos, Location::caller()) };
         if self.qos != Qos::Default {

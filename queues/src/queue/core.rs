@@ -7,10 +7,10 @@ use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::Queue;
 use super::current::Frame;
 use super::lift::Lifts;
 use super::specific::Specifics;
+use super::target::{Level, Target};
 use super::ticket::Ticket;
 use crate::block::{Kind, Node, VTable};
 use crate::catch::{self, Payload};
@@ -19,17 +19,10 @@ use crate::pool::{Go, Mark, Place, Pool};
 use crate::qos::Qos;
 use crate::runtime::Owner;
 use crate::state::{Resumed, State};
-use crate::sync::atomic::{AtomicBool, AtomicUsize};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 /// Blocks that a queue may run before others get their turn. Time ends a turn too, see [`Go`].
 const BUDGET: u32 = 256;
-
-/// Where a queue's blocks really run.
-#[derive(Debug)]
-pub(crate) enum Target {
-    Pool(Arc<Owner>),
-    Queue(Queue),
-}
 
 /// See the module.
 #[repr(C)]
@@ -39,15 +32,16 @@ pub(crate) struct QueueCore {
     pub(super) node: Node,
     pub(super) mail: Mailbox,
     pub(super) state: State,
+    pub(super) ticket: Ticket,
+    pub(super) qos: Qos,
+    /// What it takes back when it leaves its target: a lift of the root of a serial one, its place in a concurrent one.
+    /// Guarded by the drain right.
+    pub(super) owes_target: AtomicBool,
     pub(super) lifts: Lifts,
     pub(super) handles: AtomicUsize,
     pub(super) target: Target,
     label: Cow<'static, str>,
     pub(super) specifics: Specifics,
-    pub(super) qos: Qos,
-    pub(super) ticket: Ticket,
-    /// It waits in its target, whose root it has lifted. Guarded by the drain right.
-    pub(super) lifts_root: AtomicBool,
 }
 
 /// A million idle queues are normal. (Atomics that are watched by a model are larger.)
@@ -81,7 +75,7 @@ impl QueueCore {
             specifics: Specifics::default(),
             qos,
             ticket: Ticket::new(),
-            lifts_root: AtomicBool::new(false),
+            owes_target: AtomicBool::new(false),
         };
         NonNull::from(Box::leak(Box::new(core)))
     }
@@ -90,29 +84,20 @@ impl QueueCore {
         &self.label
     }
 
-    /// This queue, its target, and so on to the pool.
-    pub(super) fn chain(&self) -> impl Iterator<Item = &Self> {
+    pub(super) fn level(&self) -> Level<'_> {
+        Level::Serial(self)
+    }
+
+    /// This queue, its target, and so on while they are serial.
+    pub(super) fn serial_chain(&self) -> impl Iterator<Item = &Self> {
         std::iter::successors(Some(self), |queue| match &queue.target {
             Target::Queue(target) => Some(target.core()),
-            Target::Pool(_) => None,
+            Target::Pool(_) | Target::Concurrent(_) => None,
         })
     }
 
-    pub(super) fn target(&self) -> Option<&Self> {
-        match &self.target {
-            Target::Queue(target) => Some(target.core()),
-            Target::Pool(_) => None,
-        }
-    }
-
     pub(super) fn owner(&self) -> &Arc<Owner> {
-        let mut core = self;
-        loop {
-            match &core.target {
-                Target::Pool(owner) => return owner,
-                Target::Queue(target) => core = target.core(),
-            }
-        }
+        self.target.owner()
     }
 
     pub(super) fn pool(&self) -> &Arc<Pool> {
@@ -174,6 +159,7 @@ impl QueueCore {
     ///
     /// # Safety
     /// The caller has the drain right, and the front is in place. The queue may be freed when this returns.
+    #[inline(always)]
     pub(super) unsafe fn drain(this: NonNull<Self>) {
         // SAFETY: a queue with a front is alive until the drain right is given up.
         let core = unsafe { this.as_ref() };
@@ -225,7 +211,7 @@ impl QueueCore {
                         }
                         front
                     }
-                    Kind::Once | Kind::Barrier | Kind::Sync | Kind::Holder => {
+                    Kind::Once | Kind::Barrier | Kind::Sync | Kind::SyncBarrier | Kind::Holder => {
                         mark.block(node.as_ref().site);
                         if let Some(payload) = (vtable.run)(node) {
                             core.report(node, payload);
@@ -265,8 +251,10 @@ impl QueueCore {
         unsafe { self.mail.set_front(front) };
         let pool = Arc::as_ptr(self.pool());
         mark.lane(outer);
+        // Relaxed: guarded by the drain right. Who takes it from the list does not take it from the target.
+        self.owes_target.store(false, Relaxed);
         // SAFETY: as in `drain`. The queue is not touched after `hold` succeeded: `enter` has its address only.
-        let held = unsafe { &*pool }.held.enter(self.lane(), || self.state.hold());
+        let held = unsafe { &*pool }.held.enter(self.lane(), Self::discard_held, || self.state.hold());
         if !held {
             mark.lane(self.lane().as_ptr());
         }
@@ -321,8 +309,10 @@ impl QueueCore {
         unsafe {
             let met = this.as_ref().ticket.meet();
             if met.drains {
-                this.as_ref().leaves_target();
-                Self::drain(this);
+                let _turn = this.as_ref().leaves_target();
+                // As a part of its target it may have been taken from a lower line than its own: on a drain that ran already.
+                let qos = this.as_ref().qos;
+                qos.at_least(|| Self::drain(this));
             }
             if met.has_handle {
                 Self::drop_handle(this);
@@ -340,7 +330,7 @@ impl QueueCore {
             let met = this.as_ref().ticket.meet();
             let mut count = 0;
             if met.drains {
-                this.as_ref().leaves_target();
+                let _turn = this.as_ref().leaves_target();
                 count = Self::discard_from(this, this.as_ref().mail.front());
             }
             if met.has_handle {
@@ -348,6 +338,13 @@ impl QueueCore {
             }
             count
         }
+    }
+
+    /// As `discard`, out of the list of the held: with the drain right, which its ticket does not know of.
+    unsafe fn discard_held(node: NonNull<Node>) -> u64 {
+        let this = node.cast::<Self>();
+        // SAFETY: the caller took it out of the list; it left its front in place when it entered.
+        unsafe { Self::discard_from(this, this.as_ref().mail.front()) }
     }
 
     unsafe fn label_of(node: NonNull<Node>) -> *const str {

@@ -1,13 +1,18 @@
 //! Which queues is this thread in right now? A chain of frames on the thread's stack.
 //!
-//! A drain, a `sync` and a reader of a concurrent queue each push a frame for as long as they run blocks. Asked only when
+//! A drain, a `sync` and a block of a concurrent queue each push a frame for as long as they run blocks. Asked only when
 //! somebody wants to know, or before a wait: the fast paths never walk it.
+//!
+//! A thread in a block of a queue is in all of that queue's targets too: alone in the serial ones, beside others in the
+//! concurrent ones. A barrier is alone in its own queue.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ptr;
 
+use super::concurrent::Body;
 use super::core::QueueCore;
+use super::target::Level;
 
 thread_local! {
     static INNERMOST: Cell<*const Frame> = const { Cell::new(ptr::null()) };
@@ -22,10 +27,9 @@ pub(crate) struct Frame {
 
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    /// A serial queue, and with it all its targets.
     Serial(*const QueueCore),
-    /// A concurrent queue, by address; alone in it (a barrier) or not.
-    Concurrent(*const (), bool),
+    /// Alone in it (a barrier) or not.
+    Concurrent(*const Body, bool),
 }
 
 /// Ends the frame when it is dropped.
@@ -51,14 +55,32 @@ impl Frame {
         Self { place: Place::Serial(core), outer: ptr::null() }
     }
 
-    /// In a concurrent queue, known by its address.
-    pub(crate) fn concurrent(queue: *const (), alone: bool) -> Self {
+    /// In a concurrent queue, as a barrier or not.
+    pub(super) fn concurrent(queue: *const Body, alone: bool) -> Self {
         Self { place: Place::Concurrent(queue, alone), outer: INNERMOST.get() }
     }
 
     /// Makes this the innermost frame until the result is dropped.
     pub(crate) fn enter(&self) -> Inside<'_> {
         Inside { before: INNERMOST.replace(self), _frame: PhantomData }
+    }
+}
+
+impl Place {
+    /// # Safety
+    /// The place is one of this thread's frames, and the result is not used after that frame.
+    unsafe fn level<'a>(self) -> Level<'a> {
+        // SAFETY: a queue whose block runs is alive, and it keeps its targets alive.
+        unsafe {
+            match self {
+                Self::Serial(core) => Level::Serial(&*core),
+                Self::Concurrent(body, _) => Level::Concurrent(&*body),
+            }
+        }
+    }
+
+    fn is_barrier(self) -> bool {
+        matches!(self, Self::Concurrent(_, true))
     }
 }
 
@@ -72,47 +94,43 @@ fn frames() -> impl Iterator<Item = Place> {
     })
 }
 
-/// Is this thread in a block of `core`, or of a queue that targets it?
-pub(super) fn is_inside(core: &QueueCore) -> bool {
-    frames().any(|place| match place {
-        // SAFETY: a queue whose block runs is alive, and it keeps its targets alive.
-        Place::Serial(inside) => unsafe { &*inside }.chain().any(|queue| ptr::eq(queue, core)),
-        Place::Concurrent(..) => false,
+/// Is this thread in a block of `level`, or of a queue that targets it?
+pub(super) fn is_inside(level: Level<'_>) -> bool {
+    // SAFETY: used at once.
+    frames().any(|place| unsafe { place.level() }.chain().any(|mine| mine.is(level)))
+}
+
+/// Is this thread in a barrier of `body`?
+pub(super) fn is_barrier_of(body: &Body) -> bool {
+    // SAFETY: used at once.
+    frames().any(|place| place.is_barrier() && unsafe { place.level() }.is(Level::Concurrent(body)))
+}
+
+/// What `f` makes of the queue whose block this thread runs: the innermost alone.
+pub(super) fn with_current<R>(f: impl FnOnce(Level<'_>) -> R) -> Option<R> {
+    // SAFETY: this is called in a block of it, which lasts.
+    Some(f(unsafe { frames().next()?.level() }))
+}
+
+/// The label of a queue that this thread is in, and that must be left before `level` can run here, as a barrier or not.
+///
+/// Decided by the first queue that both chains have: who is in that one is in all its targets.
+pub(super) fn blocks_on(level: Level<'_>, barrier: bool) -> Option<String> {
+    frames().find_map(|place| {
+        // SAFETY: used within this call, in a block of it.
+        let inside = unsafe { place.level() };
+        let (depth, first) =
+            inside.chain().enumerate().find(|(_, mine)| level.chain().any(|theirs| theirs.is(*mine)))?;
+        let mine_is_alone = matches!(first, Level::Serial(_)) || depth == 0 && place.is_barrier();
+        (mine_is_alone || barrier && first.is(level)).then(|| inside.label().to_owned())
     })
 }
 
-/// What `f` makes of the queue whose block this thread runs: the innermost alone, if that is a serial one.
-pub(super) fn with_current<R>(f: impl FnOnce(&QueueCore) -> R) -> Option<R> {
-    match frames().next()? {
-        // SAFETY: as in `is_inside`.
-        Place::Serial(inside) => Some(f(unsafe { &*inside })),
-        Place::Concurrent(..) => None,
-    }
-}
-
-/// Is this thread in a block of any queue at all?
-pub(super) fn is_anywhere() -> bool {
-    frames().next().is_some()
-}
-
-/// The label of a queue that this thread is in, and that `core` cannot run without: the queue itself, a queue up its
-/// target chain, or one that shares a target with it.
-pub(super) fn blocks_on(core: &QueueCore) -> Option<String> {
-    frames().find_map(|place| match place {
-        Place::Serial(inside) => {
-            // SAFETY: as in `is_inside`.
-            let inside = unsafe { &*inside };
-            let shared = inside.chain().any(|mine| core.chain().any(|theirs| ptr::eq(mine, theirs)));
-            shared.then(|| inside.label().to_owned())
-        }
-        Place::Concurrent(..) => None,
-    })
-}
-
-/// Is this thread in a block of the concurrent queue at `queue`? `Some(true)`: in a barrier.
-pub(crate) fn concurrent(queue: *const ()) -> Option<bool> {
-    frames().find_map(|place| match place {
-        Place::Concurrent(inside, alone) if ptr::eq(inside, queue) => Some(alone),
-        _ => None,
+/// Is this thread in a block of `body`, or of a queue that targets it? `Some(true)`: in its barrier.
+pub(super) fn entered(body: &Body) -> Option<bool> {
+    frames().find_map(|place| {
+        // SAFETY: as in `blocks_on`.
+        let depth = unsafe { place.level() }.chain().position(|mine| mine.is(Level::Concurrent(body)))?;
+        Some(depth == 0 && place.is_barrier())
     })
 }

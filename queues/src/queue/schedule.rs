@@ -2,7 +2,9 @@
 //!
 //! Not for: what a line is (`pool/find`), the drain (`core`).
 
-use super::core::{QueueCore, Target};
+use super::concurrent::LaneTurn;
+use super::core::QueueCore;
+use super::target::Target;
 use super::ticket::Scheduled;
 use crate::block::Runnable;
 use crate::pool::{Place, Pool};
@@ -15,6 +17,12 @@ impl QueueCore {
         match &self.target {
             Target::Pool(owner) if owner.pool().is_graded() => self.schedule_graded(owner.pool(), place),
             Target::Pool(owner) => owner.pool().submit(Runnable(self.lane()), place),
+            Target::Concurrent(_) => {
+                self.node.next.store(std::ptr::null_mut(), Relaxed);
+                self.owes_target.store(true, Relaxed);
+                // SAFETY: with the drain right the own node is in no list; `leaves_target` sees to it that it leaves.
+                unsafe { self.target.push(self.lane(), place) }
+            }
             Target::Queue(target) => {
                 // It may have served as the stub of the own mailbox: then it still points at what came behind it there.
                 // Relaxed: the push publishes it.
@@ -23,7 +31,7 @@ impl QueueCore {
                 if self.qos > target.core().qos && self.lift_root(self.qos) {
                     // Kept: with the push this queue may be drained and freed, and it was what kept the target.
                     let (target, qos) = (target.clone(), self.qos);
-                    self.lifts_root.store(true, Relaxed);
+                    self.owes_target.store(true, Relaxed);
                     // SAFETY: with the drain right the own node is in no list.
                     unsafe { target.core().push(self.lane()) };
                     target.core().send_token(qos);
@@ -44,6 +52,8 @@ impl QueueCore {
     }
 
     /// As [`schedule`](Self::schedule), in the line of its class.
+    // Not inlined, so that a queue of a runtime without classes does not save registers for it.
+    #[inline(never)]
     fn schedule_graded(&self, pool: &Pool, place: Place) {
         let class = self.class();
         // A stale entry holds a handle, and may be met, run and dropped as soon as it has the drain right again.
@@ -53,8 +63,10 @@ impl QueueCore {
             // Before its entry is in a line it lives: a token that overtakes it gives the entry a handle.
             Scheduled::Push => {
                 let now = self.class();
-                let class = if now > class && self.ticket.waits_below(now) { now } else { class };
-                pool.submit_as(Runnable(self.lane()), place, class);
+                if now > class {
+                    self.ticket.enter(now);
+                }
+                pool.submit_as(Runnable(self.lane()), place, now.max(class));
             }
             Scheduled::Revived => {
                 if let Some(kept) = &kept {
@@ -64,12 +76,24 @@ impl QueueCore {
         }
     }
 
-    /// It runs, or is dropped: what it waited in is not lifted by it any more.
-    pub(super) fn leaves_target(&self) {
-        // Relaxed: guarded by the drain right.
-        if self.lifts_root.load(Relaxed) {
-            self.lifts_root.store(false, Relaxed);
-            self.sink_root(self.qos);
+    /// It runs, or is dropped: what it waited in is not lifted by it any more, and a concurrent target is left when the turn
+    /// that comes back is dropped.
+    pub(super) fn leaves_target(&self) -> Option<LaneTurn> {
+        // Relaxed, here and below: guarded by the drain right.
+        match &self.target {
+            Target::Pool(_) => {}
+            Target::Queue(_) => {
+                if self.owes_target.load(Relaxed) {
+                    self.owes_target.store(false, Relaxed);
+                    self.sink_root(self.qos);
+                }
+            }
+            Target::Concurrent(queue) => {
+                if self.owes_target.load(Relaxed) {
+                    return Some(queue.lane_turn());
+                }
+            }
         }
+        None
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use once_cell::race::OnceBox;
 
-use super::core::QueueCore;
+use super::target::Level;
 use super::{Queue, current};
 use crate::catch;
 use crate::sync::{Mutex, lock};
@@ -55,16 +55,23 @@ impl<T: Send + Sync + 'static> SpecificKey<T> {
     }
 
     /// The value of the queue whose block this thread runs, or of the first up its target chain that has one. `None` too
-    /// outside of queues, and in blocks of concurrent queues.
+    /// outside of queues.
     ///
     /// Queues further out, in whose blocks this one is a `sync`, are not asked.
     #[must_use]
     pub fn current(&'static self) -> Option<Arc<T>> {
-        current::with_current(|core| self.find(core)).flatten()
+        current::with_current(|level| self.find(level)).flatten()
     }
 
-    fn find(&'static self, core: &QueueCore) -> Option<Arc<T>> {
-        core.chain().find_map(|queue| queue.specifics.get(self.id())).and_then(|value| value.downcast().ok())
+    /// The value of `level`, or of the first up its target chain that has one.
+    pub(crate) fn find(&'static self, level: Level<'_>) -> Option<Arc<T>> {
+        level.chain().find_map(|queue| queue.specifics().get(self.id())).and_then(|value| value.downcast().ok())
+    }
+
+    /// Gives `level` itself a value, or takes it away; the one before comes back.
+    pub(crate) fn put(&'static self, level: Level<'_>, value: Option<T>) -> Option<Arc<T>> {
+        let value = value.map(|value| Arc::new(value) as Value);
+        level.specifics().set(self.id(), value).and_then(|before| before.downcast().ok())
     }
 
     fn id(&'static self) -> usize {
@@ -83,19 +90,19 @@ impl Queue {
     ///
     /// A value that holds a handle of its own queue keeps that queue for ever.
     pub fn set_specific<T: Send + Sync + 'static>(&self, key: &'static SpecificKey<T>, value: T) -> Option<Arc<T>> {
-        self.core().specifics.set(key.id(), Some(Arc::new(value))).and_then(|before| before.downcast().ok())
+        key.put(self.core().level(), Some(value))
     }
 
     /// Takes the queue's own value for `key` away.
     pub fn remove_specific<T: Send + Sync + 'static>(&self, key: &'static SpecificKey<T>) -> Option<Arc<T>> {
-        self.core().specifics.set(key.id(), None).and_then(|before| before.downcast().ok())
+        key.put(self.core().level(), None)
     }
 
     /// The value of this queue for `key`, or of the first up its target chain that has one; see
     /// [`SpecificKey::current`] for the queue that runs the calling block.
     #[must_use]
     pub fn get_specific<T: Send + Sync + 'static>(&self, key: &'static SpecificKey<T>) -> Option<Arc<T>> {
-        key.find(self.core())
+        key.find(self.core().level())
     }
 }
 
@@ -103,7 +110,7 @@ type Value = Arc<dyn Any + Send + Sync>;
 
 /// A queue's values, by the address of their key; few, so a list.
 #[derive(Default)]
-pub(super) struct Specifics(OnceBox<Mutex<Vec<(usize, Value)>>>);
+pub(crate) struct Specifics(OnceBox<Mutex<Vec<(usize, Value)>>>);
 
 impl Specifics {
     fn get(&self, key: usize) -> Option<Value> {

@@ -16,11 +16,13 @@ use super::core::QueueCore;
 use super::current::{self, Frame};
 use super::error::{DeadlockError, SyncError, TrySyncError};
 use super::lift::Lift;
+use super::target::Target;
 use super::timed::{Claim, Timed};
 use crate::block::{self, Kind, Node, VTable};
 use crate::catch::{self, Payload};
 use crate::handoff::{Ended, Waiter};
 use crate::pool::{self, Place};
+use crate::qos::Qos;
 use crate::sync::now;
 
 /// How many closures of other threads one thread runs before it lets somebody else: bounds how late its own `sync` returns.
@@ -30,7 +32,8 @@ impl Queue {
     /// Runs `f` on the queue and returns its value: on this thread if the queue is idle, otherwise after all that was
     /// submitted before. `f` may borrow.
     ///
-    /// Under contention `f` may run on another thread while this one waits; thread-locals are that thread's then.
+    /// Under contention `f` may run on another thread while this one waits; thread-locals are that thread's then, but it
+    /// works for the [class](Qos::current) of this one, if that is higher.
     ///
     /// ```
     /// let queue = singletrack_queues::Queue::new("counter");
@@ -50,9 +53,14 @@ impl Queue {
     #[track_caller]
     #[inline]
     pub fn sync<R: Send, F: FnOnce() -> R + Send>(&self, f: F) -> R {
+        self.sync_at(f, Location::caller())
+    }
+
+    #[inline]
+    pub(super) fn sync_at<R: Send, F: FnOnce() -> R + Send>(&self, f: F, site: &'static Location<'static>) -> R {
         let core = self.core();
-        if core.target().is_none() && core.state.is_clear() {
-            let node = Node::new(&HOLDER, Location::caller());
+        if core.target.is_pool() && core.state.is_clear() {
+            let node = Node::new(&HOLDER, site);
             // SAFETY: `node` lives until `hold` is dropped, which unlinks it.
             if unsafe { core.mail.try_hold(NonNull::from(&node)) } {
                 let _hold = Hold { core, node: &node };
@@ -61,7 +69,7 @@ impl Queue {
                 return f();
             }
         }
-        self.sync_or_wait(f, Location::caller())
+        self.sync_or_wait(f, site)
     }
 
     #[cold]
@@ -71,12 +79,13 @@ impl Queue {
             Ok(value) => return value,
             Err(f) => f,
         };
-        if let Some(inside) = current::blocks_on(self.core()) {
+        if let Some(inside) = current::blocks_on(self.core().level(), false) {
             panic!("{}", DeadlockError::new(self, inside, site));
         }
         let mut block = SyncBlock {
             node: Node::new(const { &SyncBlock::<R, F>::VTABLE }, site),
             waiter: Waiter::new(),
+            qos: Qos::current(),
             body: Some(f),
             result: None,
         };
@@ -110,7 +119,7 @@ impl Queue {
         let mut body = Some(f);
         let mut result = None;
         let core = self.core();
-        let ran = hold_chain(Some(core), site, &mut || {
+        let ran = hold_core(core, site, &mut || {
             let frame = Frame::serial(core);
             let _inside = frame.enter();
             result = body.take().map(|f| f());
@@ -133,7 +142,7 @@ impl Queue {
     #[track_caller]
     pub fn try_sync<R: Send, F: FnOnce() -> R + Send>(&self, f: F) -> Result<R, TrySyncError<F>> {
         let site = Location::caller();
-        self.try_hold_chain(f, site).map_err(|f| match current::blocks_on(self.core()) {
+        self.try_hold_chain(f, site).map_err(|f| match current::blocks_on(self.core().level(), false) {
             Some(inside) => TrySyncError::Deadlock(DeadlockError::new(self, inside, site), f),
             None => TrySyncError::Busy(f),
         })
@@ -153,12 +162,14 @@ impl Queue {
             Ok(value) => return Ok(value),
             Err(f) => Some(f),
         };
-        if let Some(inside) = current::blocks_on(self.core()) {
+        if let Some(inside) = current::blocks_on(self.core().level(), false) {
             return Err(SyncError::Deadlock(DeadlockError::new(self, inside, site)));
         }
         let deadline = now().checked_add(timeout);
         let mut result = None;
-        let mut body = || result = f.take().map(catch::catch);
+        // Whoever runs it works for this thread.
+        let qos = Qos::current();
+        let mut body = || result = f.take().map(|f| qos.at_least(|| catch::catch(f)));
         let timed = Arc::new(Timed::new(site, &mut body));
         let node = Timed::into_node(timed.clone());
         let lift = Lift::here(self.core());
@@ -221,12 +232,19 @@ impl Drop for Hold<'_> {
     }
 }
 
-/// Takes `core` and all its targets, if all are idle, and runs `f`. `None`: everything is taken.
-fn hold_chain(core: Option<&QueueCore>, site: &'static Location<'static>, f: &mut dyn FnMut()) -> bool {
-    let Some(core) = core else {
-        f();
-        return true;
-    };
+/// Takes `target` and everything above it, if all are idle or have room, and runs `f`.
+pub(super) fn hold(target: &Target, site: &'static Location<'static>, f: &mut dyn FnMut()) -> bool {
+    match target {
+        Target::Pool(_) => {
+            f();
+            true
+        }
+        Target::Queue(queue) => hold_core(queue.core(), site, f),
+        Target::Concurrent(queue) => queue.hold(false, site, f),
+    }
+}
+
+fn hold_core(core: &QueueCore, site: &'static Location<'static>, f: &mut dyn FnMut()) -> bool {
     if !core.state.is_clear() {
         return false;
     }
@@ -236,7 +254,7 @@ fn hold_chain(core: Option<&QueueCore>, site: &'static Location<'static>, f: &mu
         return false;
     }
     let _hold = Hold { core, node: &node };
-    hold_chain(core.target(), site, f)
+    hold(&core.target, site, f)
 }
 
 /// Lets go of a queue in which others wait: runs some waiters' closures, then schedules the rest.
@@ -248,7 +266,7 @@ unsafe fn settle(core: &QueueCore, mut node: NonNull<Node>) {
     // SAFETY: the drain right is ours until the mailbox closes or the queue is scheduled.
     unsafe {
         // Not while this thread unwinds: closures of others would find themselves `panicking`.
-        let combine = core.target().is_none() && !std::thread::panicking();
+        let combine = core.target.is_pool() && !std::thread::panicking();
         let mut left = if combine { COMBINE } else { 0 };
         while left > 0 && node.as_ref().vtable.kind == Kind::Sync && core.state.is_clear() {
             let vtable = node.as_ref().vtable;
@@ -277,6 +295,8 @@ unsafe fn settle(core: &QueueCore, mut node: NonNull<Node>) {
 struct SyncBlock<R, F> {
     node: Node,
     waiter: Waiter,
+    /// Of the waiting thread: whoever runs the closure works for that one.
+    qos: Qos,
     body: Option<F>,
     result: Option<Result<R, Payload>>,
 }
@@ -295,7 +315,7 @@ impl<R: Send, F: FnOnce() -> R + Send> SyncBlock<R, F> {
         // SAFETY: the waiting thread does not touch `body` and `result` before the waiter ended.
         unsafe {
             if let Some(body) = (*this).body.take() {
-                (*this).result = Some(catch::catch(body));
+                (*this).result = Some((*this).qos.at_least(|| catch::catch(body)));
             }
         }
         None

@@ -110,14 +110,26 @@ impl Timed {
         })
     }
 
+    fn run_claimed(&self) {
+        if self.claim(Claim::Running) {
+            // SAFETY: claimed: the waiting thread waits for the end, which comes next.
+            unsafe { (*self.body)() };
+            self.end(Claim::Ran);
+        }
+    }
+
+    /// It will not run; `false`: it did, or was taken back.
+    fn drop_claimed(&self) -> bool {
+        let open = self.claim(Claim::Dropped);
+        if open {
+            self.end(Claim::Dropped);
+        }
+        open
+    }
+
     unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
         // SAFETY: the mailbox's count keeps it alive.
-        let this = unsafe { node.cast::<Self>().as_ref() };
-        if this.claim(Claim::Running) {
-            // SAFETY: claimed: the waiting thread waits for the end, which comes next.
-            unsafe { (*this.body)() };
-            this.end(Claim::Ran);
-        }
+        unsafe { node.cast::<Self>().as_ref() }.run_claimed();
         None
     }
 
@@ -129,13 +141,28 @@ impl Timed {
     unsafe fn discard(node: NonNull<Node>) -> u64 {
         // SAFETY: as in `run` and `finish`.
         unsafe {
-            let this = node.cast::<Self>().as_ref();
-            let open = this.claim(Claim::Dropped);
-            if open {
-                this.end(Claim::Dropped);
-            }
+            let open = node.cast::<Self>().as_ref().drop_claimed();
             Self::finish(node);
             u64::from(open)
         }
+    }
+}
+
+/// The same in a block, for a queue that runs its blocks elsewhere.
+pub(super) struct TimedBlock(Arc<Timed>);
+
+impl TimedBlock {
+    pub(super) fn new(timed: Arc<Timed>) -> Self {
+        Self(timed)
+    }
+
+    pub(super) fn run(self) {
+        self.0.run_claimed();
+    }
+}
+
+impl Drop for TimedBlock {
+    fn drop(&mut self) {
+        self.0.drop_claimed();
     }
 }

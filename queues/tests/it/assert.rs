@@ -1,7 +1,7 @@
 //! `assert_on` and `assert_not_on` hold, or say which queue, where, and what to do.
 
 use crate::runtime;
-use singletrack_queues::Queue;
+use singletrack_queues::{ConcurrentQueue, Queue};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 fn sentence(f: impl FnOnce()) -> String {
@@ -35,4 +35,30 @@ fn they_name_the_queue_the_place_and_the_remedy() {
     assert!(said.contains("\"elsewhere\""), "{said}");
     let said = queue.sync(|| sentence(|| queue.assert_not_on()));
     assert!(said.contains("\"wanted\"") && said.contains("assert.rs:") && said.contains("another queue"), "{said}");
+}
+
+#[test]
+fn the_asserts_of_a_concurrent_queue_hold_or_name_queue_place_and_remedy() {
+    let runtime = runtime(2);
+    let table = ConcurrentQueue::builder("table").runtime(&runtime).build();
+    let leaf = Queue::builder("leaf").target(&table).build();
+    table.assert_not_on();
+    table.sync(|| table.assert_on());
+    leaf.sync(|| table.assert_on());
+    table.barrier_sync(|| (table.assert_on(), table.assert_barrier()));
+    let own = table.clone();
+    assert!(table.barrier_call(move || own.assert_barrier()).wait().is_ok());
+    leaf.sync(|| leaf.assert_barrier());
+    type Check<'a> = (&'a (dyn Fn() + Sync), &'a str);
+    let checks: [Check; 4] = [
+        (&|| table.assert_on(), "assert_on"),
+        (&|| table.assert_barrier(), "assert_barrier"),
+        (&|| table.sync(|| table.assert_barrier()), "in a block of \"table\""),
+        (&|| table.sync(|| table.assert_not_on()), "assert_not_on"),
+    ];
+    for (check, part) in checks {
+        let caught = catch_unwind(AssertUnwindSafe(check)).expect_err("it must panic");
+        let said = *caught.downcast::<String>().expect("text");
+        assert!(said.contains(part) && said.contains("\"table\"") && said.contains("assert.rs:"), "{said}");
+    }
 }

@@ -1,10 +1,11 @@
 //! Queue-specific values are found through the target chain, from inside and from outside.
 
 use crate::{runtime, wait_until};
-use singletrack_queues::{Queue, SpecificKey};
+use singletrack_queues::{ConcurrentQueue, Queue, SpecificKey};
 use std::sync::Arc;
 
 static NAME: SpecificKey<String> = SpecificKey::new();
+static PLACE: SpecificKey<&str> = SpecificKey::new();
 static DEPTH: SpecificKey<u32> = SpecificKey::new();
 static DEPTH_TOO: SpecificKey<u32> = SpecificKey::new();
 static TOKEN: SpecificKey<Arc<()>> = SpecificKey::new();
@@ -53,4 +54,26 @@ fn what_was_replaced_or_removed_comes_back_and_the_rest_goes_with_the_queue() {
     drop(queue);
     wait_until("the value goes with its queue", || Arc::strong_count(&token) == 1);
     assert_eq!(runtime.stats().panics, 0);
+}
+
+#[test]
+fn blocks_of_every_kind_know_where_they_are_and_find_the_values_of_their_targets() {
+    let runtime = runtime(2);
+    let root = runtime.queue("root");
+    let table = ConcurrentQueue::builder("table").target(&root).build();
+    let leaf = Queue::builder("leaf").target(&table).build();
+    root.set_specific(&PLACE, "root");
+    let look = |own: &ConcurrentQueue| (own.is_current(), PLACE.current().as_deref().copied());
+    let (own, above) = (table.clone(), root.clone());
+    let seen = table.call(move || (look(&own), above.is_current()));
+    assert_eq!(seen.wait().ok(), Some(((true, Some("root")), true)));
+    assert!(table.set_specific(&PLACE, "table").is_none());
+    assert_eq!(leaf.get_specific(&PLACE).as_deref(), Some(&"table"));
+    let own = table.clone();
+    assert_eq!(leaf.call(move || look(&own)).wait().ok(), Some((true, Some("table"))));
+    let own = table.clone();
+    assert_eq!(table.barrier_call(move || look(&own)).wait().ok(), Some((true, Some("table"))));
+    assert!(!root.sync(|| table.is_current()));
+    assert_eq!(table.remove_specific(&PLACE).as_deref(), Some(&"table"));
+    assert_eq!(table.get_specific(&PLACE).as_deref(), Some(&"root"));
 }

@@ -45,12 +45,14 @@ fn a_descriptor_that_somebody_has_closed_is_an_error_that_says_so() {
     in_a_child("a_descriptor_that_somebody_has_closed_is_an_error_that_says_so", || {
         let folder = Folder::new();
         let file = open(&folder.file("file", &pattern(10)));
+        // A number that nobody else gets: the system gives the lowest that is free.
+        let file = rustix::io::fcntl_dupfd_cloexec(&file, 500).unwrap();
         let number = file.as_raw_fd();
         let channel = Channel::random(file, &queue()).unwrap();
         assert_eq!(channel.call_read(0, 10).soon().unwrap().len(), 10);
         drop(folder);
         #[allow(unsafe_code)]
-        // SAFETY: what nobody may do: this is the test of it. Nothing else is opened in this process until it ends.
+        // SAFETY: what nobody may do: this is the test of it. Nobody else gets the number meanwhile.
         let closed = unsafe { libc::close(number) };
         assert_eq!(closed, 0);
         let failed = channel.call_read(0, 10).soon().unwrap_err().to_string();

@@ -13,24 +13,25 @@ use crate::pool;
 pub(super) struct Grant {
     node: Node,
     waiter: Waiter,
-    /// A barrier's closure, run by the drain while its thread waits.
+    /// A barrier's closure, run by the drain while its thread waits. Without one the thread goes on by itself.
     run: Option<*mut (dyn FnMut() + 'static)>,
 }
 
 impl Grant {
     const READER: VTable = Self::vtable(Kind::Sync);
-    const BARRIER: VTable = Self::vtable(Kind::Barrier);
+    const BARRIER: VTable = Self::vtable(Kind::SyncBarrier);
 
-    /// Waits to come in as a reader; its thread then runs the closure itself.
-    pub(super) fn reader(site: &'static Location<'static>) -> Self {
-        Self { node: Node::new(&Self::READER, site), waiter: Waiter::new(), run: None }
+    /// Waits to come in, as a barrier or not.
+    pub(super) fn turn(barrier: bool, site: &'static Location<'static>) -> Self {
+        let vtable = if barrier { &Self::BARRIER } else { &Self::READER };
+        Self { node: Node::new(vtable, site), waiter: Waiter::new(), run: None }
     }
 
     /// Waits until the drain ran `run` as a barrier.
     ///
     /// # Safety
     /// The caller keeps `run` until [`wait`](Self::wait) has returned, if it pushes the node.
-    pub(super) unsafe fn barrier(run: &mut (dyn FnMut() + '_), site: &'static Location<'static>) -> Self {
+    pub(super) unsafe fn closure(run: &mut (dyn FnMut() + '_), site: &'static Location<'static>) -> Self {
         // SAFETY: only the lifetime changes; the caller's promise.
         let run = unsafe { std::mem::transmute::<*mut (dyn FnMut() + '_), *mut (dyn FnMut() + 'static)>(run) };
         Self { node: Node::new(&Self::BARRIER, site), waiter: Waiter::new(), run: Some(run) }

@@ -131,6 +131,16 @@ impl Gate {
         self.word.fetch_add(READER.wrapping_sub(LISTED), AcqRel);
     }
 
+    /// A block counts as let in, whether or not there is room: it is going to be dropped.
+    pub(crate) fn count_reader(&self) {
+        self.word.fetch_add(READER, AcqRel);
+    }
+
+    /// The drainer lets a listed barrier in that it does not run itself: as `WRITER`. `false`: as for `admit_barrier`.
+    pub(crate) fn admit_writer(&self) -> bool {
+        self.admit(|word| word & (WRITER | READERS) == 0, |word| word - LISTED + WRITER)
+    }
+
     /// The drainer may run a listed barrier. `false`: somebody is in; the drainer is noted as waiting and must leave.
     pub(crate) fn admit_barrier(&self) -> bool {
         self.admit(|word| word & (WRITER | READERS) == 0, |word| word)
