@@ -6,6 +6,8 @@
 //! afterwards waits for a disk, the queues do not. The library's `blocking` would take stand-ins of the queues' own
 //! runtime, whose cap the program's blocks share; and it makes a stand-in for each read, though most are served from memory
 //! in microseconds. Here only the monitor makes them, for a thread that it sees asleep.
+//! Pipes and sockets are served by one thread that never blocks, which is its poller too, and not by the runtime of the
+//! handlers' queue: that may be shut down, and the descriptors must be given back all the same.
 //! Not for: what is read; these run what they are given. Rule: started when first used, and never ended.
 
 use std::io;
@@ -46,7 +48,7 @@ impl Ground {
 
     fn start() -> io::Result<Ground> {
         let io = Io::new(1)?;
-        let runtime = Runtime::builder().workers(1).name("singletrack-io").parkers(io.parkers()).build();
+        let runtime = Runtime::builder().workers(1).name("singletrack-ch").parkers(io.parkers()).build();
         let disk = Runtime::builder().workers(DISK_WORKERS).thread_cap(DISK_THREADS).name("singletrack-disk").build();
         Ok(Ground { runtime: runtime.map_err(io::Error::other)?, io, disk: disk.map_err(io::Error::other)? })
     }
