@@ -16,8 +16,10 @@ mod event_sources;
 mod fairness;
 mod fault;
 mod groups;
+mod hierarchy;
 mod inactive;
 mod ledger;
+mod main_queue;
 mod many_queues;
 mod merges;
 mod panics;
@@ -36,6 +38,7 @@ mod targets;
 mod tickers;
 mod timers;
 mod work_items;
+mod workloop;
 
 pub(crate) use fault::Fault;
 pub(crate) use score::Line;
@@ -56,15 +59,17 @@ const FAMILIES: &[Family] = &[
     sync::FAMILY,
     targets::FAMILY,
     barriers::FAMILY,
+    hierarchy::FAMILY,
     suspend::FAMILY,
     panics::FAMILY,
     groups::FAMILY,
     timers::FAMILY,
     sources::FAMILY,
+    workloop::FAMILY,
     apply::FAMILY,
+    main_queue::FAMILY,
     deadlocks::FAMILY,
     sockets::FAMILY,
-    channels::FAMILY,
     work_items::FAMILY,
     semaphores::FAMILY,
     inactive::FAMILY,
@@ -72,12 +77,18 @@ const FAMILIES: &[Family] = &[
     tickers::FAMILY,
     merges::FAMILY,
     event_sources::FAMILY,
+    channels::FAMILY,
     sleepers::FAMILY,
     fairness::FAMILY,
     many_queues::FAMILY,
     classes::FAMILY,
     shutdown::FAMILY,
 ];
+
+/// What is checked, in the order of the table.
+pub(crate) fn families() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().map(|family| family.name)
+}
 
 /// Without progress for so long, a check hangs.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -48,7 +48,7 @@ impl Waiter {
 
     fn ended(&self) -> Option<Ended> {
         // Acquire: the result that the other side wrote; partner: the Release in `end`.
-        match self.word.load(Acquire) {
+        match self.word.load(order_unless("handoff: the waiter does not acquire", Acquire)) {
             RAN => Some(Ended::Ran),
             DROPPED => Some(Ended::Dropped),
             _ => None,
@@ -98,13 +98,18 @@ impl Waiter {
         unsafe {
             // Release: the result is visible to `ended`. Acquire on failure: `thread`, written before `PARKED`.
             let release = order_unless("handoff: the end does not release", Release);
-            if (*this).word.compare_exchange(WAITING, word, release, Acquire).is_err() {
+            let acquire = order_unless("handoff: the end does not acquire", Acquire);
+            if (*this).word.compare_exchange(WAITING, word, release, acquire).is_err() {
                 if planted("handoff: the end comes before the last touch") {
                     (*this).word.swap(word, AcqRel);
                 }
                 let thread = Box::from_raw((*this).thread.get());
                 // AcqRel: Release as above; the Acquire half keeps the read of `thread` before it.
-                (*this).word.swap(word, AcqRel);
+                (*this).word.swap(word, order_unless("handoff: the last touch orders nothing", AcqRel));
+                if planted("handoff: the last touch orders nothing") {
+                    // A model must be able to get in between: its `unpark` orders everything.
+                    spin(0);
+                }
                 thread.unpark();
             }
         }

@@ -91,6 +91,9 @@ pub use qos::Qos;
 
 mod timer;
 
+mod time;
+pub use time::When;
+
 mod park;
 pub use park::Parker;
 

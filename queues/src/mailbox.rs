@@ -123,8 +123,9 @@ impl Mailbox {
     #[inline]
     pub(crate) unsafe fn linked_after(&self, node: NonNull<Node>) -> Option<NonNull<Node>> {
         // Acquire: the content of the next node; partner: the Release store in `push`.
+        let acquire = order_unless("mailbox: the drainer does not acquire", Acquire);
         // SAFETY: the front is valid until unlinked.
-        NonNull::new(unsafe { node.as_ref() }.next.load(Acquire))
+        NonNull::new(unsafe { node.as_ref() }.next.load(acquire))
     }
 
     /// Turns the mailbox idle if `node` is its last. `true`: the drain right is gone, and the mailbox itself may be.
@@ -187,7 +188,8 @@ impl Mailbox {
                     stub.as_ref().next.store(ptr::null_mut(), Relaxed);
                     // Release: publishes the stub's null link to the pusher that will write it (partner: the Acquire
                     // half of the swap in `push`). Relaxed on failure: `next_of` acquires.
-                    match self.tail.compare_exchange(node.as_ptr(), stub.as_ptr(), Release, Relaxed) {
+                    let release = order_unless("mailbox: detach does not release", Release);
+                    match self.tail.compare_exchange(node.as_ptr(), stub.as_ptr(), release, Relaxed) {
                         Ok(_) => stub,
                         Err(_) if planted("mailbox: detach does not wait for the link") => stub,
                         Err(_) => self.next_of(node),

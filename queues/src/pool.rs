@@ -12,6 +12,7 @@
 mod cpu;
 mod crew;
 mod find;
+mod fork;
 pub(crate) mod held;
 mod later;
 pub(crate) mod monitor;
@@ -56,6 +57,8 @@ const CLOSING: u8 = 1;
 const HALTED: u8 = 2;
 /// The workers leave.
 const STOPPED: u8 = 3;
+/// The workers are threads of the process that this one was forked from.
+const FORKED: u8 = 4;
 
 /// A fixed limit of the monitor's book-keeping.
 pub(crate) const MAX_THREADS: usize = 4096;
@@ -135,6 +138,7 @@ impl Pool {
             pulse: CachePadded::new(AtomicU64::new(0)),
             counts: Counts::default(),
         });
+        fork::watch(&pool);
         for parker in 0..pool.parkers.len() {
             if let Err(error) = pool.crew_spawn(Some(parker)) {
                 pool.stop();
@@ -209,6 +213,9 @@ impl Pool {
     }
 
     fn submit_from_outside(&self, runnable: Runnable) {
+        if self.is_forked() {
+            return self.discard(runnable);
+        }
         self.shared.push(runnable);
         self.shared_grew();
     }
@@ -326,6 +333,9 @@ impl Pool {
 
     /// Nobody can submit any more: the pool runs what it has, then ends by itself.
     pub(crate) fn abandon(&self) {
+        if self.is_forked() {
+            return;
+        }
         self.close();
         self.abandoned.store(true, SeqCst);
         // Partner: the fence in `fall_asleep`. Either we see the sleeper, or it sees that the pool was abandoned.
@@ -365,7 +375,7 @@ impl Pool {
     }
 
     fn is_stopped(&self) -> bool {
-        self.phase.load(Acquire) == STOPPED
+        self.phase.load(Acquire) >= STOPPED
     }
 
     /// Waits for the threads that have left their blocks; `false` if some are still in one at `deadline`.

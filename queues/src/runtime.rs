@@ -154,7 +154,7 @@ impl Runtime {
             self.pool().spawn_as(block::block(f, site), qos);
         } else {
             self.pool().count_rejected();
-            log::warn!("a block spawned at {site} was dropped: its runtime was shut down");
+            log::warn!("a block spawned at {site} was dropped: {}", self.pool().why_refused());
         }
     }
 
@@ -199,6 +199,10 @@ impl Runtime {
             !pool::current().is_some_and(|(current, _)| Arc::ptr_eq(&current, pool)),
             "shutdown was called from a block of the runtime that it would wait for; call it from another thread"
         );
+        if pool.is_forked() {
+            log::warn!("shutdown does nothing here: {}", pool.why_refused());
+            return Report::of_nothing();
+        }
         let begin = now();
         let end = begin.checked_add(deadline).unwrap_or_else(|| begin + Duration::from_secs(86_400 * 365));
         let (ran, dropped) = (pool.blocks(), pool.counts.dropped.load(Relaxed));
@@ -396,6 +400,13 @@ pub struct Report {
     pub suspended: Vec<(String, u64)>,
     /// How long it took.
     pub took: Duration,
+}
+
+impl Report {
+    fn of_nothing() -> Self {
+        let (stuck, suspended) = (Vec::new(), Vec::new());
+        Self { deadline_passed: false, ran: 0, dropped: 0, stuck, suspended, took: Duration::ZERO }
+    }
 }
 
 /// A block that did not end in time.

@@ -88,7 +88,7 @@ impl State {
             word if word - ONE == HELD => Some(0),
             word => Some(word - ONE),
         };
-        match self.0.fetch_update(AcqRel, Relaxed, step) {
+        match self.0.fetch_update(order_unless("state: a resume orders nothing", AcqRel), Relaxed, step) {
             Err(_) => Resumed::NotSuspended,
             Ok(_) if planted("state: the last resume schedules nothing") => Resumed::Nothing,
             Ok(before) if before == ONE + HELD => Resumed::Schedule,
@@ -103,7 +103,7 @@ impl State {
             HELD => Some(0),
             left => Some(left),
         };
-        match self.0.fetch_update(AcqRel, Relaxed, step) {
+        match self.0.fetch_update(order_unless("state: an activate orders nothing", AcqRel), Relaxed, step) {
             Ok(_) if planted("state: activate schedules nothing") => Resumed::Nothing,
             Ok(before) if before == INACTIVE + HELD => Resumed::Schedule,
             Ok(_) => Resumed::Nothing,
@@ -119,12 +119,19 @@ impl State {
             if resumed { None } else { Some(word | HELD) }
         };
         // Acquire on failure: the drain goes on because of that `resume`, as in `is_clear`.
-        self.0.fetch_update(AcqRel, order_unless("state: a failed hold does not acquire", Acquire), step).is_ok()
+        let acquire = order_unless("state: a failed hold does not acquire", Acquire);
+        self.0.fetch_update(AcqRel, acquire, step).is_ok()
     }
 
     /// Forgets every suspension, and activates (the last handle is gone).
     pub(crate) fn clear(&self) -> Cleared {
-        let before = self.0.swap(0, AcqRel);
+        let before = if planted("state: clear takes two steps") {
+            let before = self.0.load(Acquire);
+            self.0.store(0, Relaxed);
+            before
+        } else {
+            self.0.swap(0, AcqRel)
+        };
         Cleared { drainer_left: before & HELD != 0, suspended: before >= ONE, inactive: before & INACTIVE != 0 }
     }
 }

@@ -9,12 +9,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::thread::ThreadId;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::catch::{self, Payload};
 use crate::pool;
 use crate::queue::Queue;
-use crate::sync::{Condvar, Mutex, lock, now, wait, wait_timeout};
+use crate::sync::{Condvar, Mutex, lock};
+use crate::time::When;
 
 struct Shared<T> {
     state: Mutex<State<T>>,
@@ -139,7 +140,7 @@ impl<T> Task<T> {
     /// [`TaskError::Panicked`] when the block panicked, [`TaskError::Dropped`] when it will never run, and
     /// [`TaskError::Deadlock`], at once, when this thread is in a block that has to end first.
     pub fn wait(mut self) -> Result<T, TaskError> {
-        self.take_until(None).unwrap_or(Err(TaskError::Dropped))
+        self.take_within(When::NEVER).unwrap_or(Err(TaskError::Dropped))
     }
 
     /// Waits for at most `timeout`; `None` if the block has not ended by then. A value can be taken once.
@@ -147,29 +148,34 @@ impl<T> Task<T> {
     /// # Errors
     /// As for [`wait`](Self::wait).
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<T, TaskError>> {
-        self.take_until(now().checked_add(timeout))
+        self.take_within(When::from(timeout))
     }
 
-    fn take_until(&mut self, deadline: Option<Instant>) -> Option<Result<T, TaskError>> {
+    /// As [`wait_timeout`](Self::wait_timeout), with a point in time: by either clock, see [`When`].
+    ///
+    /// # Errors
+    /// As for [`wait`](Self::wait).
+    pub fn wait_until(&mut self, when: impl Into<When>) -> Option<Result<T, TaskError>> {
+        self.take_within(when.into())
+    }
+
+    fn take_within(&mut self, deadline: When) -> Option<Result<T, TaskError>> {
         let mut state = lock(&self.shared.state);
         if matches!(*state, State::Pending { .. }) {
             if self.origin.waits_for_this_thread() {
                 let label = self.origin.label().unwrap_or_default().to_owned();
                 return Some(Err(TaskError::Deadlock { label }));
             }
+            if matches!(&self.origin, Origin::Queue(queue) if queue.is_forked()) {
+                return Some(Err(TaskError::Dropped));
+            }
             state = pool::blocking(|| {
                 while let State::Pending { waits, .. } = &mut *state {
                     *waits = true;
-                    state = match deadline {
-                        None => wait(&self.shared.done, state),
-                        Some(deadline) => {
-                            let left = deadline.saturating_duration_since(now());
-                            if left.is_zero() {
-                                break;
-                            }
-                            wait_timeout(&self.shared.done, state, left)
-                        }
-                    };
+                    if deadline.since().is_some() {
+                        break;
+                    }
+                    state = deadline.wait(&self.shared.done, state);
                 }
                 state
             });
@@ -200,10 +206,13 @@ impl<T> Future for Task<T> {
         if let Some(result) = take(&mut state) {
             return Poll::Ready(result);
         }
-        match &mut *state {
-            State::Pending { waker, .. } => *waker = Some(context.waker().clone()),
+        let before = match &mut *state {
+            State::Pending { waker, .. } => waker.replace(context.waker().clone()),
             _ => panic!("a task was polled after its value had been taken"),
-        }
+        };
+        // Foreign code, so outside the lock.
+        drop(state);
+        drop(before);
         Poll::Pending
     }
 }
@@ -262,7 +271,8 @@ pub enum TaskError {
         /// What it carried, to go on with [`std::panic::resume_unwind`].
         payload: PanicPayload,
     },
-    /// The block was dropped unrun: the runtime was shut down, or the main queue dropped.
+    /// The block was dropped unrun: the runtime was shut down, or the main queue dropped. Or it never will run here, because
+    /// this process is a fork child.
     Dropped,
     /// The wait would never end: this thread is in a block of the queue that the task waits for, or is the main thread that
     /// would have to run it.
@@ -302,9 +312,9 @@ impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Panicked { message, .. } => write!(f, "the block panicked: {message}"),
-            Self::Dropped => {
-                f.write_str("the block was dropped unrun: its runtime was shut down, or its main queue dropped")
-            }
+            Self::Dropped => f.write_str(
+                "the block will never run: its runtime was shut down, its main queue dropped, or this is a fork child",
+            ),
             Self::Deadlock { label } => write!(
                 f,
                 "deadlock: a task of \"{label}\" was waited for where that queue cannot run meanwhile: in a block of it, or on \

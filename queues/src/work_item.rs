@@ -15,14 +15,15 @@
 use std::fmt;
 use std::panic::{Location, resume_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::catch;
 use crate::concurrent::ConcurrentQueue;
 use crate::pool;
 use crate::qos::Qos;
 use crate::queue::{OwnedLift, Queue};
-use crate::sync::{Condvar, Mutex, lock, now, planted, thread, wait, wait_timeout};
+use crate::sync::{Condvar, Mutex, lock, planted, thread};
+use crate::time::When;
 
 type Body = Box<dyn FnOnce(&WorkHandle) + Send>;
 
@@ -248,7 +249,7 @@ impl WorkHandle {
     /// in a block that has to end before it can run.
     #[track_caller]
     pub fn wait(&self) -> WorkEnd {
-        match self.wait_until(None, Location::caller()) {
+        match self.wait_within(When::NEVER, Location::caller()) {
             Some(end) => end,
             None => unreachable!("there is no deadline"),
         }
@@ -260,10 +261,19 @@ impl WorkHandle {
     /// As for [`wait`](Self::wait).
     #[track_caller]
     pub fn wait_timeout(&self, timeout: Duration) -> Option<WorkEnd> {
-        self.wait_until(now().checked_add(timeout), Location::caller())
+        self.wait_within(When::from(timeout), Location::caller())
     }
 
-    fn wait_until(&self, deadline: Option<Instant>, site: &'static Location<'static>) -> Option<WorkEnd> {
+    /// As [`wait_timeout`](Self::wait_timeout), with a point in time: by either clock, see [`When`].
+    ///
+    /// # Panics
+    /// As for [`wait`](Self::wait).
+    #[track_caller]
+    pub fn wait_until(&self, when: impl Into<When>) -> Option<WorkEnd> {
+        self.wait_within(when.into(), Location::caller())
+    }
+
+    fn wait_within(&self, deadline: When, site: &'static Location<'static>) -> Option<WorkEnd> {
         let inner = lock(&self.shared.inner);
         if let Phase::Done(end) = inner.phase {
             return Some(end);
@@ -279,16 +289,10 @@ impl WorkHandle {
                 if let Phase::Done(end) = inner.phase {
                     break Some(end);
                 }
-                inner = match deadline {
-                    None => wait(&self.shared.ended, inner),
-                    Some(deadline) => {
-                        let left = deadline.saturating_duration_since(now());
-                        if left.is_zero() {
-                            break None;
-                        }
-                        wait_timeout(&self.shared.ended, inner, left)
-                    }
-                };
+                if deadline.since().is_some() {
+                    break None;
+                }
+                inner = deadline.wait(&self.shared.ended, inner);
             };
             inner.waiting -= 1;
             end

@@ -48,7 +48,7 @@ impl Ground {
 
     fn start() -> io::Result<Ground> {
         let io = Io::new(1)?;
-        let runtime = Runtime::builder().workers(1).name("singletrack-ch").parkers(io.parkers()).build();
+        let runtime = Runtime::builder().workers(1).name("singletrack-channels").parkers(io.parkers()).build();
         let disk = Runtime::builder().workers(DISK_WORKERS).thread_cap(DISK_THREADS).name("singletrack-disk").build();
         Ok(Ground { runtime: runtime.map_err(io::Error::other)?, io, disk: disk.map_err(io::Error::other)? })
     }

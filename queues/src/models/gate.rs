@@ -216,6 +216,9 @@ fn a_writer_against_a_listed_reader() {
 fn readers_against_a_barrier_bites() {
     bites("gate: a reader leaves in two steps", 3, two_readers_and_a_barrier);
     bites("gate: the drainer leaves without a word", 3, two_readers_and_a_barrier);
+    bites("gate: who comes in does not acquire", 3, two_readers_and_a_barrier);
+    bites("gate: a reader does not release", 3, two_readers_and_a_barrier);
+    bites("gate: who sends the drainer back leaves the note", 3, two_readers_and_a_barrier);
 }
 
 #[test]
@@ -227,4 +230,6 @@ fn nothing_passes_what_is_listed_bites() {
 #[test]
 fn a_writer_against_a_listed_reader_bites() {
     bites("gate: the drainer leaves without a word", 4, a_writer_and_a_listed_reader);
+    bites("gate: a writer does not acquire", 4, a_writer_and_a_listed_reader);
+    bites("gate: a writer does not release", 4, a_writer_and_a_listed_reader);
 }

@@ -56,6 +56,13 @@ fn wait_against_leave_bites() {
     bites("group: the last one rings no bell", 4, || members_leave(1));
 }
 
+#[test]
+fn leave_against_leave_bites() {
+    bites("group: who leaves does not release", 3, || members_leave(2));
+    bites("group: the last one does not acquire", 3, || members_leave(2));
+    bites("group: who finds it empty does not acquire", 4, || members_leave(1));
+}
+
 /// While the last member leaves, somebody enters and leaves again: one of the two finds the group empty, and tells.
 fn enter_and_leave_again() {
     let group = Group::new();

@@ -58,4 +58,7 @@ fn a_parked_waiter_bites() {
     bites("handoff: the end comes before the last touch", 3, || waits_for_an_end(false));
     bites("handoff: parking does not release", 3, || waits_for_an_end(false));
     bites("handoff: the end does not release", 3, || waits_for_an_end(false));
+    bites("handoff: the end does not acquire", 3, || waits_for_an_end(false));
+    bites("handoff: the last touch orders nothing", 3, || waits_for_an_end(false));
+    bites("handoff: the waiter does not acquire", 3, || waits_for_an_end(true));
 }

@@ -177,6 +177,7 @@ fn push_against_drain_bites() {
     bites("mailbox: push does not acquire", 3, two_pushers);
     bites("mailbox: push does not release", 3, two_pushers);
     bites("mailbox: close does not release", 3, two_pushers);
+    bites("mailbox: the drainer does not acquire", 3, two_pushers);
     bites("mailbox: unlink does not wait for the link", 3, two_pushers);
 }
 

@@ -173,4 +173,5 @@ fn a_submitter_and_a_sleeper_bites() {
 #[test]
 fn a_searcher_passes_the_wake_up_on_bites() {
     bites("sleep: the last searcher tells nobody", 2, both_workers_are_needed);
+    bites("sleep: the last searcher has no fence", 2, both_workers_are_needed);
 }

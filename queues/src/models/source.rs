@@ -19,6 +19,8 @@ struct Place {
     stub: Item,
     source: Item,
     pending: Pending,
+    /// Written before the first bit is merged, read by the handler that gets it.
+    written: OwnerCell<u32>,
     /// What the handler has had; in the queue's care.
     handled: OwnerCell<(u64, u32)>,
 }
@@ -28,11 +30,16 @@ unsafe impl Sync for Place {}
 
 impl Place {
     fn new() -> Arc<Self> {
+        Self::merging(Merge::Or)
+    }
+
+    fn merging(merge: Merge) -> Arc<Self> {
         Arc::new(Self {
             mail: Mailbox::new(),
             stub: Item::new(),
             source: Item::new(),
-            pending: Pending::new(Merge::Or),
+            pending: Pending::new(merge),
+            written: OwnerCell::new(0),
             handled: OwnerCell::new((0, 0)),
         })
     }
@@ -73,6 +80,9 @@ impl Place {
         unsafe {
             let (all, runs) = self.handled.get();
             assert_eq!(all & bits, 0, "handled twice");
+            if bits & 1 == 1 {
+                self.written.get();
+            }
             self.handled.set((all | bits, runs + 1));
         }
     }
@@ -99,6 +109,37 @@ fn merges(each: &'static [&'static [u64]]) {
     assert!(place.pending.add(1), "it ends with nothing pending");
 }
 
+/// The handler sees what happened before a merge, whoever had the source queued.
+fn written_before(merge: Merge) {
+    let place = Place::merging(merge);
+    let other = {
+        let place = place.clone();
+        thread::spawn(move || {
+            // SAFETY: read by the run that gets the bit.
+            unsafe { place.written.set(7) };
+            place.merge(1);
+        })
+    };
+    begin();
+    place.merge(2);
+    other.join().expect("it does not panic");
+    // SAFETY: joined.
+    assert_eq!(unsafe { place.handled.get() }.0, 3);
+}
+
+#[test]
+fn a_run_sees_what_happened_before_the_merge() {
+    check(3, || written_before(Merge::Or));
+    check(3, || written_before(Merge::Add));
+}
+
+#[test]
+fn a_run_sees_what_happened_before_the_merge_bites() {
+    bites("source: a merge does not release", 3, || written_before(Merge::Or));
+    bites("source: a value does not release", 3, || written_before(Merge::Add));
+    bites("source: a run does not acquire", 3, || written_before(Merge::Or));
+}
+
 #[test]
 fn merge_against_run() {
     check(3, || merges(&[&[1, 2], &[4, 8]]));
@@ -113,6 +154,7 @@ fn merges_of_three() {
 fn merge_against_run_bites() {
     bites("source: a run takes its bits in two steps", 3, || merges(&[&[1, 2], &[4, 8]]));
     bites("mailbox: detach does not wait for the link", 3, two_sources);
+    bites("mailbox: detach does not release", 3, two_sources);
 }
 
 /// Another lane is pushed while the first is being detached.

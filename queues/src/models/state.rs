@@ -158,6 +158,32 @@ fn resumed_or_shut_down() {
     assert_eq!(ran + lanes.len(), 1, "either it ran or it was dropped");
 }
 
+/// The last handle goes while the drainer leaves because of a suspension.
+fn abandoned() {
+    let place = Place::suspended(1);
+    let other = {
+        let place = place.clone();
+        thread::spawn(move || place.submit(0))
+    };
+    begin();
+    if place.state.clear().drainer_left {
+        place.schedule_if(Resumed::Schedule, 0);
+    }
+    other.join().expect("it does not panic");
+    // SAFETY: joined.
+    assert_eq!(unsafe { place.ran.get() }, 1);
+}
+
+#[test]
+fn the_last_handle_against_hold() {
+    check(4, abandoned);
+}
+
+#[test]
+fn the_last_handle_against_hold_bites() {
+    bites("state: clear takes two steps", 4, abandoned);
+}
+
 #[test]
 fn resume_against_hold() {
     check(4, || resumed_by(1));
@@ -176,6 +202,7 @@ fn activate_against_resume_against_hold() {
 #[test]
 fn activate_against_hold_bites() {
     bites("state: activate schedules nothing", 2, activated_and_resumed);
+    bites("state: an activate orders nothing", 2, activated_and_resumed);
 }
 
 #[test]
@@ -188,5 +215,6 @@ fn resume_against_hold_bites() {
     bites("state: hold does not look again", 4, || resumed_by(1));
     bites("state: the drainer does not acquire", 4, || resumed_by(1));
     bites("state: a failed hold does not acquire", 4, || resumed_by(1));
+    bites("state: a resume orders nothing", 4, || resumed_by(1));
     bites("state: the last resume schedules nothing", 2, || resumed_by(2));
 }

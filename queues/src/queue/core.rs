@@ -19,7 +19,7 @@ use crate::pool::{Go, Mark, Place, Pool};
 use crate::qos::Qos;
 use crate::runtime::Owner;
 use crate::state::{Resumed, State};
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicBool, AtomicUsize};
 
 /// Blocks that a queue may run before others get their turn. Time ends a turn too, see [`Go`].
 const BUDGET: u32 = 256;
@@ -34,9 +34,8 @@ pub(crate) struct QueueCore {
     pub(super) state: State,
     pub(super) ticket: Ticket,
     pub(super) qos: Qos,
-    /// What it takes back when it leaves its target: a lift of the root of a serial one, its place in a concurrent one.
-    /// Guarded by the drain right.
-    pub(super) owes_target: AtomicBool,
+    /// It waits in its target, whose root it has lifted. Guarded by the drain right.
+    pub(super) lifts_root: AtomicBool,
     pub(super) lifts: Lifts,
     pub(super) handles: AtomicUsize,
     pub(super) target: Target,
@@ -75,7 +74,7 @@ impl QueueCore {
             specifics: Specifics::default(),
             qos,
             ticket: Ticket::new(),
-            owes_target: AtomicBool::new(false),
+            lifts_root: AtomicBool::new(false),
         };
         NonNull::from(Box::leak(Box::new(core)))
     }
@@ -251,8 +250,6 @@ impl QueueCore {
         unsafe { self.mail.set_front(front) };
         let pool = Arc::as_ptr(self.pool());
         mark.lane(outer);
-        // Relaxed: guarded by the drain right. Who takes it from the list does not take it from the target.
-        self.owes_target.store(false, Relaxed);
         // SAFETY: as in `drain`. The queue is not touched after `hold` succeeded: `enter` has its address only.
         let held = unsafe { &*pool }.held.enter(self.lane(), Self::discard_held, || self.state.hold());
         if !held {
@@ -303,13 +300,13 @@ impl QueueCore {
         }
     }
 
-    unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
+    pub(super) unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
         let this = node.cast::<Self>();
         // SAFETY: the node of a queue, whose holder passes the drain right on with it, or that holds a handle.
         unsafe {
             let met = this.as_ref().ticket.meet();
             if met.drains {
-                let _turn = this.as_ref().leaves_target();
+                this.as_ref().leaves_target();
                 // As a part of its target it may have been taken from a lower line than its own: on a drain that ran already.
                 let qos = this.as_ref().qos;
                 qos.at_least(|| Self::drain(this));
@@ -323,14 +320,14 @@ impl QueueCore {
 
     unsafe fn nothing_to_finish(_: NonNull<Node>) {}
 
-    unsafe fn discard(node: NonNull<Node>) -> u64 {
+    pub(super) unsafe fn discard(node: NonNull<Node>) -> u64 {
         let this = node.cast::<Self>();
         // SAFETY: as in `run`.
         unsafe {
             let met = this.as_ref().ticket.meet();
             let mut count = 0;
             if met.drains {
-                let _turn = this.as_ref().leaves_target();
+                this.as_ref().leaves_target();
                 count = Self::discard_from(this, this.as_ref().mail.front());
             }
             if met.has_handle {

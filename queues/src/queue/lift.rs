@@ -10,7 +10,6 @@ use std::ptr::NonNull;
 
 use super::Queue;
 use super::core::QueueCore;
-use super::ticket::Overtook;
 use crate::block::{self, Kind, Node, Runnable, VTable};
 use crate::catch::Payload;
 use crate::pool::Place;
@@ -56,8 +55,8 @@ impl Lifts {
 }
 
 impl QueueCore {
-    /// The end of the chain of serial targets: what waits in the pool, or in a concurrent queue, where a lift does nothing.
-    fn root(&self) -> &Self {
+    /// The end of the chain of serial targets: what waits in the pool, or in a concurrent queue, which is not lifted.
+    pub(super) fn root(&self) -> &Self {
         self.serial_chain().last().unwrap_or(self)
     }
 
@@ -70,7 +69,8 @@ impl QueueCore {
     /// Counts a lift of the end of the chain to `qos`, if that is higher than its own class.
     pub(super) fn lift_root(&self, qos: Qos) -> bool {
         let root = self.root();
-        if qos <= root.qos {
+        // The lifts of a queue on a concurrent one count its guests, see `visit`.
+        if qos <= root.qos || !root.target.is_pool() {
             return false;
         }
         // From now on: what waits already has no ticket, and is not lifted.
@@ -86,7 +86,7 @@ impl QueueCore {
     /// What was lifted may wait in a lower line: then a token goes into the higher one.
     pub(super) fn send_token(&self, qos: Qos) {
         let root = self.root();
-        if root.ticket.send_token(qos) {
+        if root.target.is_pool() && root.ticket.send_token(qos) {
             root.pool().submit_as(Runnable(Token::node(root.handle(), qos)), Place::Back, qos);
         }
     }
@@ -104,7 +104,7 @@ impl<'a> Lift<'a> {
     pub(super) fn here(core: &'a QueueCore) -> Option<Self> {
         let qos = Qos::current();
         // Whatever is lower than the default lifts nothing that counts: the lowest class has no count.
-        (qos > Qos::Background && core.lift_root(qos)).then_some(Self { core, qos })
+        (qos > Qos::Background && core.lift_root(qos)).then(|| Self { core, qos })
     }
 
     /// To be called when what is waited for stands in the queue.
@@ -177,16 +177,7 @@ impl Token {
     unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
         // SAFETY: the pool had it.
         let Self { queue, qos, .. } = unsafe { Self::take(node) };
-        let core = queue.core();
-        // For the entry, should it be overtaken: it outlives this token.
-        let for_entry = core.handle();
-        match core.ticket.overtake(qos) {
-            Overtook::Nothing => return None,
-            Overtook::First => std::mem::forget(for_entry),
-            Overtook::Revived => drop(for_entry),
-        }
-        // SAFETY: the ticket gave us the drain right, and `queue` keeps it.
-        unsafe { QueueCore::drain(NonNull::from(core)) };
+        queue.core().run_token(qos);
         None
     }
 

@@ -17,7 +17,7 @@ use crate::sync::atomic::{
     AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
-use crate::sync::planted;
+use crate::sync::{order_unless, planted};
 
 /// The top bit of the word, so signals have 63.
 const CANCELLED: u64 = 1 << 63;
@@ -72,7 +72,7 @@ impl Pending {
         }
         let bits = value & !CANCELLED;
         // AcqRel: the run that takes these bits sees what happened before; partner: the AcqRel in `begin`.
-        bits != 0 && self.word.fetch_or(bits, AcqRel) == 0
+        bits != 0 && self.word.fetch_or(bits, order_unless("source: a merge does not release", AcqRel)) == 0
     }
 
     #[track_caller]
@@ -94,7 +94,7 @@ impl Pending {
             return step(word).inspect(|&new| self.word.store(new, Release)).is_some() && word == 0;
         }
         // AcqRel: as in `add`.
-        self.word.fetch_update(AcqRel, Relaxed, step) == Ok(0)
+        self.word.fetch_update(order_unless("source: a value does not release", AcqRel), Relaxed, step) == Ok(0)
     }
 
     /// A run begins: takes what was merged, unless the source is suspended or cancelled.
@@ -109,7 +109,7 @@ impl Pending {
             return if bits & CANCELLED == 0 { Begin::Run(bits) } else { Begin::Cancelled };
         }
         // AcqRel: see `add`.
-        let word = self.word.fetch_and(CANCELLED, AcqRel);
+        let word = self.word.fetch_and(CANCELLED, order_unless("source: a run does not acquire", AcqRel));
         match self.merge {
             _ if word & CANCELLED != 0 => Begin::Cancelled,
             Merge::Replace => Begin::Run(word.saturating_sub(1)),

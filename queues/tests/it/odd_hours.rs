@@ -204,3 +204,34 @@ fn a_sync_waits_for_a_block_that_ends_only_after_a_sync_of_its_own() {
         assert_eq!(waiter.join().expect("no panic"), 7);
     });
 }
+
+#[test]
+fn threads_may_shut_a_runtime_down_at_the_same_time_and_in_the_middle_of_work() {
+    for _ in 0..50 {
+        let runtime = runtime(2);
+        let queues: Vec<_> = (0..4).map(|i| runtime.queue(format!("work.{i}"))).collect();
+        let taken = Arc::new(AtomicUsize::new(0));
+        let ended = taken.clone();
+        let reports = std::thread::scope(|scope| {
+            for queue in &queues {
+                let ended = &ended;
+                scope.spawn(move || {
+                    loop {
+                        let count = ended.clone();
+                        count.fetch_add(1, SeqCst);
+                        let token = OnDrop(move || _ = count.fetch_sub(1, SeqCst));
+                        if queue.try_submit(move || drop(token)).is_err() {
+                            return;
+                        }
+                        let _ = queue.sync_timeout(LONG, || ());
+                    }
+                });
+            }
+            wait_until("work", || runtime.stats().blocks > 100);
+            [(); 2].map(|()| scope.spawn(|| runtime.shutdown(LONG))).map(|end| end.join().expect("no panic"))
+        });
+        assert!(reports.iter().all(|report| !report.deadline_passed && report.stuck.is_empty()), "{reports:?}");
+        wait_until("each block to run or to be dropped", || taken.load(SeqCst) == 0);
+        wait_until("its threads to end", || runtime.stats().threads == 0);
+    }
+}

@@ -382,3 +382,21 @@ fn a_shutdown_counts_what_a_suspended_queue_holds_while_its_overtaken_entry_stil
     assert_eq!((report.dropped, report.stuck.len()), (1, 1));
     open_again.send(()).expect("it waits");
 }
+
+/// The wait of a thread that is no more urgent than the queue was counted down without having been counted up.
+#[test]
+fn a_wait_that_lifts_nothing_leaves_the_class_as_it_is() {
+    let runtime = Runtime::builder().workers(2).name("qos").build().expect("two threads");
+    let plain = queue(&runtime, "plain", Qos::Default);
+    let _graded = queue(&runtime, "graded", Qos::Utility);
+    for _ in 0..20 {
+        let (open, gate) = channel::<()>();
+        plain.submit(move || gate.recv().expect("opened"));
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| plain.sync(|| ()));
+            open.send(()).expect("it waits");
+            waits.join().expect("no panic");
+        });
+        assert_eq!(plain.call(Qos::current).wait().ok(), Some(Qos::Default));
+    }
+}

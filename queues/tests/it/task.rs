@@ -1,6 +1,6 @@
 //! The result of a block: waited for, awaited, or lost with a reason.
 
-use crate::{Latch, runtime};
+use crate::{LONG, Latch, runtime};
 use singletrack_queues::{Queue, TaskError};
 use std::future::Future;
 use std::pin::pin;
@@ -99,6 +99,33 @@ fn the_longest_timeout_waits() {
         let outcome = waiter.join().expect("no panic").expect("it did not give up");
         assert_eq!(outcome.expect("no panic"), 3);
     });
+}
+
+/// Dropping a waker is foreign code: here it waits for the very block that the task is of.
+#[test]
+fn a_waker_that_is_replaced_is_dropped_outside_the_lock() {
+    struct Waits {
+        latch: Latch,
+        queue: Queue,
+    }
+    impl Wake for Waits {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            self.latch.open();
+            assert!(self.queue.sync_timeout(LONG, || ()).is_ok());
+        }
+    }
+    let runtime = runtime(1);
+    let (queue, latch) = (runtime.queue("awaited"), Latch::default());
+    let wait = latch.clone();
+    let mut task = pin!(queue.call(move || wait.wait()));
+    let waits = Waker::from(Arc::new(Waits { latch, queue: queue.clone() }));
+    assert!(task.as_mut().poll(&mut Context::from_waker(&waits)).is_pending());
+    drop(waits);
+    let _ready_or_not = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(task.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(()))));
 }
 
 #[test]

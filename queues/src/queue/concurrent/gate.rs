@@ -61,7 +61,7 @@ impl Gate {
 
     fn change(&self, step: impl FnMut(u64) -> Option<u64>) -> bool {
         // AcqRel: who comes in sees what those did who left before; Relaxed on failure, nothing is read then.
-        self.word.fetch_update(AcqRel, Relaxed, step).is_ok()
+        self.word.fetch_update(order_unless("gate: who comes in does not acquire", AcqRel), Relaxed, step).is_ok()
     }
 
     /// A reader comes in, if nothing is listed, nobody writes, and there is room.
@@ -75,7 +75,8 @@ impl Gate {
     /// A barrier comes in, if nothing at all is here.
     #[inline]
     pub(crate) fn try_write(&self) -> bool {
-        self.word.compare_exchange(0, WRITER, Acquire, Relaxed).is_ok()
+        let acquire = order_unless("gate: a writer does not acquire", Acquire);
+        self.word.compare_exchange(0, WRITER, acquire, Relaxed).is_ok()
     }
 
     /// A reader leaves. `true`: the caller must send the drainer back.
@@ -88,7 +89,7 @@ impl Gate {
             self.word.fetch_sub(READER, AcqRel);
             before
         } else {
-            self.word.fetch_sub(READER, AcqRel)
+            self.word.fetch_sub(READER, order_unless("gate: a reader does not release", AcqRel))
         };
         before & WAITING != 0 && self.makes_room(before & READERS) && self.take_waiting()
     }
@@ -101,12 +102,15 @@ impl Gate {
     /// A barrier that came by [`try_write`](Self::try_write) leaves. `true`: as for `read_ends`.
     #[must_use]
     pub(crate) fn write_ends(&self) -> bool {
-        let before = self.word.fetch_and(!WRITER, AcqRel);
+        let before = self.word.fetch_and(!WRITER, order_unless("gate: a writer does not release", AcqRel));
         before & WAITING != 0 && self.take_waiting()
     }
 
     /// Of those who see that the drainer waits and that there is room, one sends it back.
     fn take_waiting(&self) -> bool {
+        if planted("gate: who sends the drainer back leaves the note") {
+            return true;
+        }
         self.change(|word| {
             let room = word & WRITER == 0 && word & READERS < self.limit();
             if word & WAITING != 0 && room { Some(word & !WAITING) } else { None }
@@ -129,6 +133,15 @@ impl Gate {
     /// A listed reader is going to be dropped, and leaves as if it had been let in.
     pub(crate) fn count_as_reader(&self) {
         self.word.fetch_add(READER.wrapping_sub(LISTED), AcqRel);
+    }
+
+    /// A block comes in past what is listed, beyond the width, because somebody is in who waits for it. `false`: nobody is.
+    /// While somebody is, no barrier is.
+    pub(crate) fn try_join(&self) -> bool {
+        self.change(|word| {
+            let somebody = word & READERS != 0 || planted("gate: one joins nobody");
+            if somebody { Some(word + READER) } else { None }
+        })
     }
 
     /// A block counts as let in, whether or not there is room: it is going to be dropped.
