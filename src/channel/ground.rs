@@ -6,6 +6,8 @@
 //! afterwards waits for a disk, the queues do not. The library's `blocking` would take stand-ins of the queues' own
 //! runtime, whose cap the program's blocks share; and it makes a stand-in for each read, though most are served from memory
 //! in microseconds. Here only the monitor makes them, for a thread that it sees asleep.
+//! Pipes and sockets are served by one thread that never blocks, which is its poller too, and not by the runtime of the
+//! handlers' queue: that may be shut down, and the descriptors must be given back all the same.
 //! Not for: what is read; these run what they are given. Rule: started when first used, and never ended.
 
 use std::io;

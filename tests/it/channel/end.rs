@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex};
 
-use singletrack::{Channel, Data, Queue};
+use singletrack::{Channel, Data, Queue, Runtime};
 
 use super::{Folder, Soon, all, channel_pair, next, open, pattern, queue, tell, to_read};
 
@@ -181,4 +181,22 @@ fn a_stop_while_a_system_call_is_under_way_takes_effect_when_it_returns() {
         let end = end.inspect(|_| more += 1).take(10_000).find(|(done, _)| *done);
         assert_eq!(end, Some((true, true)), "it went on for {more} deliveries");
     }
+}
+
+#[test]
+fn a_descriptor_is_closed_also_when_the_runtime_of_its_handlers_is_gone() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let runtime = Runtime::builder().workers(1).build().unwrap();
+    let channel = Channel::stream(ours, &runtime.queue("test.gone")).unwrap();
+    channel.read(0, Channel::TO_END, |_| {});
+    runtime.shutdown(crate::DEADLINE);
+    theirs.write_all(b"to nobody").unwrap();
+    drop(channel);
+    // The far end sees the end of the stream, or a reset: what was sent was not read.
+    theirs.set_read_timeout(Some(crate::DEADLINE)).unwrap();
+    let end = theirs.read(&mut [0; 1]);
+    assert!(
+        matches!(&end, Ok(0)) || end.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset),
+        "{end:?}"
+    );
 }
