@@ -22,6 +22,6 @@ counts_find() {
 
 counts_find_planted_costs() {
     counts_find extra-allocation allocations
-    counts_find extra-work instructions
+    counts_find extra-atomic "locked instructions"
     counts_find extra-system-call "system calls"
 }

@@ -7,12 +7,17 @@ declare -A caught_by=(
     [block-lost]=no-loss
     [block-twice]=no-duplicate
     [barrier-overtaken]=barriers
+    [width-exceeded]=widths
+    [barrier-bypassed]=chains
     [resume-lost]=suspend
     [timer-early]=timers
     [signal-lost]=sources
     [class-ignored]=classes
     [low-starved]=ageing
     [lift-lost]=lifts
+    [urgency-ignored]=urgency
+    [class-swapped]=class-order
+    [low-forgotten]=no-starvation
     [cancel-ignored]=work-items
     [captures-kept]=item-captures
     [notify-twice]=item-notify
@@ -25,6 +30,9 @@ declare -A caught_by=(
     [addition-twice]=merged-sums
     [replacement-lost]=last-values
     [end-twice]=source-end
+    [event-lost]=event-bytes
+    [event-beside]=event-exclusion
+    [event-end-twice]=event-ends
 )
 
 loom() {

@@ -2,6 +2,8 @@
 //!
 //! [`Io`] is the set of pollers. Hand [`Io::parkers`] to [`RuntimeBuilder::parkers`](singletrack_queues::RuntimeBuilder::parkers)
 //! and register sockets with [`Io::register`]: what becomes ready runs as a block on the thread that saw it.
+//! A runtime whose workers wait elsewhere, such as the default one, is served by one poller with a thread of its own, made
+//! when first needed: [`Io::of`] says which pollers serve a queue.
 //! Not for: protocols. Nothing here knows what the bytes mean.
 
 pub mod poller;
@@ -10,12 +12,13 @@ pub mod socket;
 
 pub use poller::{Attach, Interest, Poller, Registered};
 
+use std::any::Any;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use singletrack_queues::{Parker, Runtime};
+use singletrack_queues::{Parker, Queue, Runtime};
 
 /// Data, a connection or the end of the stream may be read.
 pub const READABLE: u64 = 1;
@@ -41,6 +44,50 @@ impl Io {
     pub fn new(workers: usize) -> io::Result<Io> {
         let pollers = (0..workers.max(1)).map(|_| Poller::new().map(Arc::new)).collect::<io::Result<_>>()?;
         Ok(Io { pollers, next: Arc::default() })
+    }
+
+    /// The one for runtimes whose workers do not wait in pollers: made when first used, with one poller and one thread, which
+    /// sleeps until something happens, and lives as long as the process.
+    ///
+    /// # Errors
+    /// When the system gives no descriptors or no thread. The next call tries again.
+    pub fn global() -> io::Result<Io> {
+        static GLOBAL: Mutex<Option<Io>> = Mutex::new(None);
+        // Nothing that panics runs under the lock.
+        let mut global = GLOBAL.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(io) = &*global {
+            return Ok(io.clone());
+        }
+        let io = Io::new(1)?;
+        let poller = io.pollers[0].clone();
+        std::thread::Builder::new().name("singletrack-io".into()).spawn(move || {
+            loop {
+                poller.park(None, &mut || {});
+            }
+        })?;
+        Ok(global.insert(io).clone())
+    }
+
+    /// The pollers that serve `queue`: those in which the workers of its runtime wait, so that what becomes ready runs on the
+    /// thread that saw it; or else [`global`](Self::global).
+    ///
+    /// # Errors
+    /// As for `global`.
+    pub fn of(queue: &Queue) -> io::Result<Io> {
+        let runtime = queue.runtime();
+        let poller = |index| {
+            let parker: Arc<dyn Any + Send + Sync> = runtime.parker(index)?;
+            parker.downcast::<Poller>().ok()
+        };
+        match (0..runtime.workers()).map(poller).collect::<Option<Arc<[_]>>>() {
+            Some(pollers) => {
+                // Relaxed: as in `register_spread`. Each caller begins with another poller.
+                static TURN: AtomicUsize = AtomicUsize::new(0);
+                let turn = TURN.fetch_add(1, Ordering::Relaxed);
+                Ok(Io { pollers, next: Arc::new(AtomicUsize::new(turn)) })
+            }
+            None => Io::global(),
+        }
     }
 
     /// What [`RuntimeBuilder::parkers`](singletrack_queues::RuntimeBuilder::parkers) asks for: the parker of each worker.

@@ -1,7 +1,8 @@
 //! Named serial queues over every core, fed by a poller per core, and a WebSocket room server on top of them.
 //!
 //! The queues are a package of their own, [`queues`], and everything that a program commonly needs is re-exported here.
-//! This package adds what they have no business with: sockets ([`io`]), HTTP and WebSocket, and rooms.
+//! This package adds what they have no business with: events of the system ([`event`]), sockets ([`io`]), HTTP and WebSocket,
+//! and rooms.
 //!
 //! The modules stand in reading order; each imports only from those below it.
 #![deny(unsafe_code)]
@@ -34,6 +35,9 @@ pub use ws::{Close, CloseCode, Message};
 
 pub mod http;
 pub use http::{OriginPolicy, Reject, Request};
+
+pub mod event;
+pub use event::{EventError, EventSource};
 
 pub mod io;
 

@@ -11,9 +11,11 @@ mod barriers;
 mod choice;
 mod classes;
 mod deadlocks;
+mod event_sources;
 mod fairness;
 mod fault;
 mod groups;
+mod hierarchy;
 mod inactive;
 mod ledger;
 mod many_queues;
@@ -34,6 +36,7 @@ mod targets;
 mod tickers;
 mod timers;
 mod work_items;
+mod workloop;
 
 pub(crate) use fault::Fault;
 pub(crate) use score::Line;
@@ -54,11 +57,13 @@ const FAMILIES: &[Family] = &[
     sync::FAMILY,
     targets::FAMILY,
     barriers::FAMILY,
+    hierarchy::FAMILY,
     suspend::FAMILY,
     panics::FAMILY,
     groups::FAMILY,
     timers::FAMILY,
     sources::FAMILY,
+    workloop::FAMILY,
     apply::FAMILY,
     deadlocks::FAMILY,
     sockets::FAMILY,
@@ -68,12 +73,18 @@ const FAMILIES: &[Family] = &[
     specifics::FAMILY,
     tickers::FAMILY,
     merges::FAMILY,
+    event_sources::FAMILY,
     sleepers::FAMILY,
     fairness::FAMILY,
     many_queues::FAMILY,
     classes::FAMILY,
     shutdown::FAMILY,
 ];
+
+/// What is checked, in the order of the table.
+pub(crate) fn families() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().map(|family| family.name)
+}
 
 /// Without progress for so long, a check hangs.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use crate::block;
 use crate::catch::{self, Payload};
+use crate::concurrent::ConcurrentQueue;
 use crate::handoff::{Ended, Waiter};
 use crate::pool::{self, Pool};
 use crate::qos::Qos;
+use crate::queue::Queue;
 use crate::runtime::Runtime;
 use crate::sync::atomic::{
     AtomicUsize,
@@ -81,19 +83,61 @@ unsafe impl Send for Loop {}
 // SAFETY: as above.
 unsafe impl Sync for Loop {}
 
+impl Queue {
+    /// Calls `f` for each number below `n`, one after the other, as one [`sync`](Self::sync) of this queue: nothing else of the
+    /// queue runs in between. For code that is given either kind of queue; alone it is a loop in a `sync`.
+    ///
+    /// # Panics
+    /// As `sync`, also with a sentence when this thread is in a block of this queue.
+    #[track_caller]
+    pub fn apply<F: Fn(usize) + Sync>(&self, n: usize, f: F) {
+        self.sync(|| (0..n).for_each(&f));
+    }
+}
+
+impl ConcurrentQueue {
+    /// As [`apply`], as part of this queue: the caller takes part as in a [`sync`](Self::sync), helpers as blocks do, within
+    /// the width and between the same barriers; below a serial queue there are none.
+    ///
+    /// ```
+    /// use singletrack_queues::ConcurrentQueue;
+    /// use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    ///
+    /// let two = ConcurrentQueue::builder("two").width(2).build();
+    /// let sum = AtomicUsize::new(0);
+    /// two.apply(100, |i| {
+    ///     sum.fetch_add(i, Relaxed);
+    /// });
+    /// assert_eq!(sum.into_inner(), 4_950);
+    /// ```
+    ///
+    /// # Panics
+    /// As `sync`, and as [`apply`].
+    #[track_caller]
+    pub fn apply<F: Fn(usize) + Sync>(&self, n: usize, f: F) {
+        let site = Location::caller();
+        let (threads, body) = (self.room().min(self.runtime().workers()), |range: Range<usize>| range.for_each(&f));
+        self.sync_at(|| share(threads, n, &body, &|shared| self.submit_at(move || shared.help(), site)), site);
+    }
+}
+
 fn on(pool: &Arc<Pool>, n: usize, body: &(dyn Fn(Range<usize>) + Sync), site: &'static Location<'static>) {
-    let threads = pool.workers();
+    let help = |shared: Arc<Loop>| {
+        if pool.accepts() {
+            // Helpers are as urgent as the caller.
+            pool.spawn_as(block::block(move || shared.help(), site), Qos::current());
+        }
+    };
+    share(pool.workers(), n, body, &help);
+}
+
+/// `threads` of them, this one included; `help` sends another one, which may come late or never.
+fn share(threads: usize, n: usize, body: &(dyn Fn(Range<usize>) + Sync), help: &dyn Fn(Arc<Loop>)) {
     let chunk = n.div_ceil(threads * CHUNKS).max(1);
     let helpers = (threads - 1).min(n.div_ceil(chunk).saturating_sub(1));
     let left = Waiter::new();
     let shared = Loop::new(n, chunk, body, &left);
-    if pool.accepts() {
-        for _ in 0..helpers {
-            let shared = shared.clone();
-            // Helpers are as urgent as the caller.
-            pool.spawn_as(block::block(move || shared.help(), site), Qos::current());
-        }
-    }
+    (0..helpers).for_each(|_| help(shared.clone()));
     shared.run();
     if shared.close() && left.spin().is_none() {
         pool::blocking(|| left.park());

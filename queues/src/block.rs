@@ -56,6 +56,9 @@ pub(crate) struct VTable {
     pub(crate) label: unsafe fn(NonNull<Node>) -> *const str,
 }
 
+/// Drops what a lane holds, for the holder of its drain right; how many blocks.
+pub(crate) type Discard = unsafe fn(NonNull<Node>) -> u64;
+
 impl Node {
     pub(crate) fn new(vtable: &'static VTable, site: &'static Location<'static>) -> Self {
         Self { next: AtomicPtr::new(ptr::null_mut()), vtable, site }

@@ -17,6 +17,7 @@ use crate::queue::{NotSuspended, Rejected, SyncError, Target, TargetQueue, Timer
 use crate::runtime::Runtime;
 use crate::state::State;
 use crate::task::{Origin, Promise, Task};
+use crate::time::When;
 
 /// A named queue whose blocks run together on all workers, except barriers, which run alone.
 ///
@@ -110,12 +111,17 @@ impl ConcurrentQueue {
     /// Submits a block once `delay` has passed. Dropping the [`Timer`] does not cancel it.
     #[track_caller]
     pub fn submit_after<F: FnOnce() + Send + 'static>(&self, delay: Duration, f: F) -> Timer {
+        self.submit_when(delay, f)
+    }
+
+    /// Submits a block when the time has come, by either clock; see [`When`]. What has passed is submitted at once.
+    #[track_caller]
+    pub fn submit_when<F: FnOnce() + Send + 'static>(&self, when: impl Into<When>, f: F) -> Timer {
         let (queue, site) = (self.clone(), Location::caller());
         if self.refused(site) {
-            return Timer::new(self.runtime(), None);
+            return Timer::refused(self.runtime());
         }
-        let key = self.body.pool().add_timer(delay, Box::new(move || queue.submit_at(f, site)));
-        Timer::new(self.runtime(), Some(key))
+        Timer::start(self.runtime(), when.into(), move || queue.submit_at(f, site))
     }
 
     /// Submits a barrier, and does not wait: it runs alone, after all before it and before all behind it.
@@ -140,7 +146,17 @@ impl ConcurrentQueue {
     #[track_caller]
     #[inline]
     pub fn sync<R: Send, F: FnOnce() -> R + Send>(&self, f: F) -> R {
-        self.body.sync(f, Location::caller())
+        self.sync_at(f, Location::caller())
+    }
+
+    #[inline]
+    pub(crate) fn sync_at<R: Send, F: FnOnce() -> R + Send>(&self, f: F, site: &'static Location<'static>) -> R {
+        self.body.sync(f, site)
+    }
+
+    /// How many of its blocks may run at once at most, its targets considered.
+    pub(crate) fn room(&self) -> usize {
+        self.body.room()
     }
 
     /// Runs `f` alone and returns its value: on this thread if nothing else is here, otherwise wherever its turn comes.
@@ -190,7 +206,19 @@ impl ConcurrentQueue {
     /// With the panic of `f`.
     #[track_caller]
     pub fn sync_timeout<R: Send, F: FnOnce() -> R + Send>(&self, timeout: Duration, f: F) -> Result<R, SyncError> {
-        self.body.sync_timeout(timeout, f, false, Location::caller())
+        self.body.sync_within(When::from(timeout), f, false, Location::caller())
+    }
+
+    /// As [`sync_timeout`](Self::sync_timeout), with a point in time: by either clock, see [`When`].
+    ///
+    /// # Errors
+    /// As for `sync_timeout`.
+    ///
+    /// # Panics
+    /// With the panic of `f`.
+    #[track_caller]
+    pub fn sync_until<R: Send, F: FnOnce() -> R + Send>(&self, when: impl Into<When>, f: F) -> Result<R, SyncError> {
+        self.body.sync_within(when.into(), f, false, Location::caller())
     }
 
     /// As [`sync_timeout`](Self::sync_timeout), alone.
@@ -206,7 +234,23 @@ impl ConcurrentQueue {
         timeout: Duration,
         f: F,
     ) -> Result<R, SyncError> {
-        self.body.sync_timeout(timeout, f, true, Location::caller())
+        self.body.sync_within(When::from(timeout), f, true, Location::caller())
+    }
+
+    /// As [`sync_until`](Self::sync_until), alone.
+    ///
+    /// # Errors
+    /// As for `sync_timeout`.
+    ///
+    /// # Panics
+    /// With the panic of `f`.
+    #[track_caller]
+    pub fn barrier_sync_until<R, F>(&self, when: impl Into<When>, f: F) -> Result<R, SyncError>
+    where
+        R: Send,
+        F: FnOnce() -> R + Send,
+    {
+        self.body.sync_within(when.into(), f, true, Location::caller())
     }
 
     /// Submits a block beside others whose result is wanted.
@@ -259,7 +303,8 @@ impl ConcurrentQueue {
         let refused = !self.body.pool().accepts();
         if refused {
             self.body.pool().count_rejected();
-            log::warn!("a block submitted to \"{}\" at {site} was dropped: its runtime was shut down", self.label());
+            let why = self.body.pool().why_refused();
+            log::warn!("a block submitted to \"{}\" at {site} was dropped: {why}", self.label());
         }
         refused
     }

@@ -15,7 +15,7 @@
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::catch;
 use crate::pool;
@@ -24,7 +24,8 @@ use crate::sync::atomic::{
     AtomicUsize,
     Ordering::{AcqRel, Acquire, Relaxed},
 };
-use crate::sync::{Condvar, Mutex, lock, now, order_unless, planted, wait, wait_timeout};
+use crate::sync::{Condvar, Mutex, lock, order_unless, planted};
+use crate::time::When;
 
 /// Somebody waits, or left something to submit.
 const WATCHED: usize = 1;
@@ -62,6 +63,8 @@ struct Inner {
     emptied: u64,
     waiting: usize,
     notify: Vec<Box<dyn FnOnce() + Send>>,
+    /// Members that cannot run before the block that submitted them has ended: a wait in that block would never end.
+    behind: Vec<(Queue, &'static Location<'static>)>,
 }
 
 impl Group {
@@ -142,20 +145,20 @@ impl Group {
     /// Submits `f` to `queue` as part of the group: entered now, left when `f` ended, panicked, or was dropped unrun.
     #[track_caller]
     pub fn submit<F: FnOnce() + Send + 'static>(&self, queue: &Queue, f: F) {
-        let member = self.member();
+        let site = Location::caller();
+        let behind = queue.waits_for_this_thread();
+        if behind {
+            lock(&self.shared.inner).behind.push((queue.clone(), site));
+        }
+        self.enter();
+        let member = Member { group: self.clone(), behind: behind.then_some(site) };
         queue.submit_at(
             move || {
                 let _member = member;
                 f();
             },
-            Location::caller(),
+            site,
         );
-    }
-
-    /// Enters now; leaves when the result is dropped.
-    fn member(&self) -> Member {
-        self.enter();
-        Member(self.clone())
     }
 
     /// Submits `f` to `queue` when the group is empty: at once if it is now. Several may be given; each is submitted once.
@@ -177,17 +180,38 @@ impl Group {
     }
 
     /// Waits until the group is empty.
+    ///
+    /// # Panics
+    /// With a sentence that names the queue and both places, instead of waiting for ever, when this block submitted a member
+    /// that can only run after it. What else keeps a member from leaving is not known to a group: a wait in a block of a queue
+    /// that somebody else's member waits in hangs. Use [`notify`](Self::notify) in blocks.
+    #[track_caller]
     pub fn wait(&self) {
-        self.wait_until(None);
+        let behind = lock(&self.shared.inner).behind.iter().find(|(queue, _)| queue.waits_for_this_thread()).cloned();
+        if let Some((queue, submitted)) = behind {
+            panic!(
+                "deadlock: the wait at {} for a group would never end, because the member that was submitted to \"{}\" at \
+                 {submitted} runs after this block; use notify",
+                Location::caller(),
+                queue.label()
+            );
+        }
+        self.wait_within(When::NEVER);
     }
 
     /// Waits until the group is empty, for at most `timeout`; `true` if it is.
     #[must_use]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        self.wait_until(now().checked_add(timeout))
+        self.wait_within(When::from(timeout))
     }
 
-    fn wait_until(&self, deadline: Option<Instant>) -> bool {
+    /// As [`wait_timeout`](Self::wait_timeout), with a point in time: by either clock, see [`When`].
+    #[must_use]
+    pub fn wait_until(&self, when: impl Into<When>) -> bool {
+        self.wait_within(when.into())
+    }
+
+    fn wait_within(&self, deadline: When) -> bool {
         let inner = lock(&self.shared.inner);
         if !self.watch() {
             return true;
@@ -197,16 +221,10 @@ impl Group {
             let mut inner = inner;
             inner.waiting += 1;
             while inner.emptied == before {
-                inner = match deadline {
-                    None => wait(&self.shared.empty, inner),
-                    Some(deadline) => {
-                        let left = deadline.saturating_duration_since(now());
-                        if left.is_zero() {
-                            break;
-                        }
-                        wait_timeout(&self.shared.empty, inner, left)
-                    }
-                };
+                if deadline.since().is_some() {
+                    break;
+                }
+                inner = deadline.wait(&self.shared.empty, inner);
             }
             inner.waiting -= 1;
             inner.emptied != before
@@ -220,12 +238,24 @@ impl fmt::Debug for Group {
     }
 }
 
-struct Member(Group);
+struct Member {
+    group: Group,
+    /// Where it was submitted, if it is in the list of [`Inner::behind`].
+    behind: Option<&'static Location<'static>>,
+}
 
 impl Drop for Member {
     fn drop(&mut self) {
+        if let Some(site) = self.behind {
+            let mut inner = lock(&self.group.shared.inner);
+            let at = inner.behind.iter().position(|(_, of)| *of == site);
+            let entry = at.map(|at| inner.behind.swap_remove(at));
+            drop(inner);
+            // May be the last handle of a queue: not under the lock.
+            drop(entry);
+        }
         // Errs only if somebody left too often; then this one was taken already, and that call was told nothing wrong.
-        if let Err(error) = self.0.leave() {
+        if let Err(error) = self.group.leave() {
             log::error!("{error}");
         }
     }
@@ -233,8 +263,14 @@ impl Drop for Member {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        let entered = self.word.load(Relaxed) / ONE;
+        if entered > 0 {
+            log::warn!(
+                "a group lost its last handle while {entered} had entered and not left: call leave for each enter"
+            );
+        }
         for submit in std::mem::take(&mut lock(&self.inner).notify) {
-            log::warn!("a group was dropped with a notify that waits for blocks that never left");
+            log::warn!("a block that was to be submitted when a group is empty was dropped with it");
             catch::drop_quietly(submit);
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::queue::{Queue, Timer};
 use crate::task::Task;
+use crate::time::When;
 
 /// A value that lives on a serial queue: the only way to it is a block of that queue, so no two threads are ever in it.
 ///
@@ -82,6 +83,12 @@ impl<T: Send + 'static> Isolated<T> {
     #[track_caller]
     pub fn submit_after<F: FnOnce(&mut T) + Send + 'static>(&self, delay: Duration, f: F) -> Timer {
         self.queue.submit_after(delay, self.with(f))
+    }
+
+    /// Submits a block when the time has come; see [`Queue::submit_when`].
+    #[track_caller]
+    pub fn submit_when<F: FnOnce(&mut T) + Send + 'static>(&self, when: impl Into<When>, f: F) -> Timer {
+        self.queue.submit_when(when, self.with(f))
     }
 
     fn with<R, F: FnOnce(&mut T) -> R + Send + 'static>(&self, f: F) -> impl FnOnce() -> R + Send + 'static {

@@ -31,7 +31,7 @@ pub use ticker::{Schedule, Ticker};
 
 #[allow(unsafe_code)]
 mod source;
-pub use source::{Merge, Source, SourceBuilder};
+pub use source::{Merge, Source, SourceBuilder, WeakSource};
 
 #[allow(unsafe_code)]
 mod apply;
@@ -90,6 +90,9 @@ mod qos;
 pub use qos::Qos;
 
 mod timer;
+
+mod time;
+pub use time::When;
 
 mod park;
 pub use park::Parker;

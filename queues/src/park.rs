@@ -4,6 +4,7 @@
 //! makes the idle worker the poller: what became ready turns into blocks that run on the thread that saw it.
 //! Not for: deciding who sleeps and whom to wake (`pool/sleep`).
 
+use std::any::Any;
 use std::time::Duration;
 
 use crate::sync::{Condvar, Mutex, lock, wait, wait_timeout};
@@ -12,7 +13,9 @@ use crate::sync::{Condvar, Mutex, lock, wait, wait_timeout};
 ///
 /// Which thread uses a parker changes over time: when a block occupies a worker for long, a stand-in takes its parker over.
 /// So `park` and `poll` must be sound when several threads call them; the runtime lets one thread at a time be in `park`.
-pub trait Parker: Send + Sync + 'static {
+///
+/// It is [`Any`], so that who made the parkers of a runtime recognises its own: see [`Runtime::parker`](crate::Runtime::parker).
+pub trait Parker: Any + Send + Sync {
     /// Waits until [`unpark`](Self::unpark), an event, or the end of `timeout` (`None`: for ever). May return early.
     ///
     /// Calls `awake` exactly once, when the wait is over and *before* it delivers events: the worker leaves the list of

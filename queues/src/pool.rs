@@ -12,6 +12,7 @@
 mod cpu;
 mod crew;
 mod find;
+mod fork;
 pub(crate) mod held;
 mod later;
 pub(crate) mod monitor;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
-use crate::block::Runnable;
+use crate::block::{Discard, Node, Runnable};
 use crate::park::Parker;
 use crate::qos::Qos;
 use crate::sync::atomic::{
@@ -56,6 +57,8 @@ const CLOSING: u8 = 1;
 const HALTED: u8 = 2;
 /// The workers leave.
 const STOPPED: u8 = 3;
+/// The workers are threads of the process that this one was forked from.
+const FORKED: u8 = 4;
 
 /// A fixed limit of the monitor's book-keeping.
 pub(crate) const MAX_THREADS: usize = 4096;
@@ -135,6 +138,7 @@ impl Pool {
             pulse: CachePadded::new(AtomicU64::new(0)),
             counts: Counts::default(),
         });
+        fork::watch(&pool);
         for parker in 0..pool.parkers.len() {
             if let Err(error) = pool.crew_spawn(Some(parker)) {
                 pool.stop();
@@ -146,6 +150,10 @@ impl Pool {
             return Err(error);
         }
         Ok(pool)
+    }
+
+    pub(crate) fn parkers(&self) -> &[Arc<dyn Parker>] {
+        &self.parkers
     }
 
     pub(crate) fn workers(&self) -> usize {
@@ -205,6 +213,9 @@ impl Pool {
     }
 
     fn submit_from_outside(&self, runnable: Runnable) {
+        if self.is_forked() {
+            return self.discard(runnable);
+        }
         self.shared.push(runnable);
         self.shared_grew();
     }
@@ -322,6 +333,9 @@ impl Pool {
 
     /// Nobody can submit any more: the pool runs what it has, then ends by itself.
     pub(crate) fn abandon(&self) {
+        if self.is_forked() {
+            return;
+        }
         self.close();
         self.abandoned.store(true, SeqCst);
         // Partner: the fence in `fall_asleep`. Either we see the sleeper, or it sees that the pool was abandoned.
@@ -361,7 +375,7 @@ impl Pool {
     }
 
     fn is_stopped(&self) -> bool {
-        self.phase.load(Acquire) == STOPPED
+        self.phase.load(Acquire) >= STOPPED
     }
 
     /// Waits for the threads that have left their blocks; `false` if some are still in one at `deadline`.
@@ -378,17 +392,16 @@ impl Pool {
 
     /// Drops what suspended lanes hold: the label of each, and how many blocks.
     pub(crate) fn discard_held(&self) -> Vec<(String, u64)> {
-        let discard = |lane: NonNull<crate::block::Node>| {
+        let drop_lane = |(lane, discard): (NonNull<Node>, Discard)| {
             // SAFETY: taken out of the list, the lane and its drain right are ours; it is alive, because it holds blocks.
             unsafe {
-                let vtable = lane.as_ref().vtable;
-                let label = (*(vtable.label)(lane)).to_owned();
-                let count = (vtable.discard)(lane);
+                let label = (*(lane.as_ref().vtable.label)(lane)).to_owned();
+                let count = discard(lane);
                 self.count_dropped(count);
                 (label, count)
             }
         };
-        self.held.take_all().into_iter().map(discard).collect()
+        self.held.take_all().into_iter().map(drop_lane).collect()
     }
 
     fn discard(&self, Runnable(node): Runnable) {

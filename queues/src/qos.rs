@@ -47,6 +47,12 @@ impl Qos {
         CURRENT.get()
     }
 
+    /// Runs `f` with this thread counted as of this class, if that is higher than what it works for now.
+    #[inline]
+    pub(crate) fn at_least<R>(self, f: impl FnOnce() -> R) -> R {
+        if self <= Self::current() { f() } else { self.run(f) }
+    }
+
     /// From now on this thread works for this class.
     pub(crate) fn make_current(self) {
         CURRENT.set(self);

@@ -12,6 +12,7 @@ pub(crate) mod concurrent;
 mod core;
 mod current;
 mod error;
+mod later;
 mod life;
 pub(crate) mod lift;
 mod schedule;
@@ -20,12 +21,12 @@ mod sync;
 pub(crate) mod target;
 pub(crate) mod ticket;
 pub(crate) mod timed;
+mod visit;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::panic::Location;
 use std::ptr::NonNull;
-use std::time::Duration;
 
 use crate::block::{self, Node};
 use crate::catch::{self, Payload};
@@ -35,6 +36,7 @@ use crate::runtime::Runtime;
 pub use self::builder::QueueBuilder;
 use self::core::QueueCore;
 pub use self::error::{DeadlockError, SyncError, TrySyncError};
+pub use self::later::Timer;
 pub(crate) use self::lift::OwnedLift;
 pub use self::specific::SpecificKey;
 pub(crate) use self::target::Target;
@@ -58,6 +60,15 @@ pub use self::target::TargetQueue;
 /// lobby.submit(|| println!("one at a time"));
 /// let four = lobby.sync(|| 2 + 2);
 /// assert_eq!(four, 4);
+/// ```
+///
+/// A handle cannot be released twice, nor used afterwards:
+///
+/// ```compile_fail,E0382
+/// # use singletrack_queues::Queue;
+/// let lobby = Queue::new("room.lobby");
+/// drop(lobby);
+/// drop(lobby);
 /// ```
 pub struct Queue {
     core: NonNull<QueueCore>,
@@ -145,7 +156,8 @@ impl Queue {
     #[cold]
     pub(crate) fn refuse(&self, site: &'static Location<'static>) {
         self.core().pool().count_rejected();
-        log::warn!("a block submitted to \"{}\" at {site} was dropped: its runtime was shut down", self.label());
+        let why = self.core().pool().why_refused();
+        log::warn!("a block submitted to \"{}\" at {site} was dropped: {why}", self.label());
     }
 
     /// Submits a block, or gives it back.
@@ -162,41 +174,16 @@ impl Queue {
         Ok(())
     }
 
-    /// Submits a block once `delay` has passed. Dropping the [`Timer`] does not cancel it.
-    ///
-    /// Blocks are submitted in the order of their times, and those of the same time in the order of the calls.
-    ///
-    /// ```
-    /// # use std::time::Duration;
-    /// let queue = singletrack_queues::Queue::new("ticks");
-    /// let timer = queue.submit_after(Duration::from_secs(3600), || unreachable!());
-    /// assert!(timer.cancel());
-    /// ```
-    #[track_caller]
-    pub fn submit_after<F: FnOnce() + Send + 'static>(&self, delay: Duration, f: F) -> Timer {
-        let (queue, site) = (self.clone(), Location::caller());
-        self.fire_after(delay, site, move || queue.submit_at(f, site))
-    }
-
-    /// Calls `fire`, which is short and submits what was given at `site`, once `delay` has passed.
-    pub(crate) fn fire_after<F: FnOnce() + Send + 'static>(
-        &self,
-        delay: Duration,
-        site: &'static Location<'static>,
-        fire: F,
-    ) -> Timer {
-        if !self.accepts() {
-            self.refuse(site);
-            return Timer { runtime: self.runtime(), key: None };
-        }
-        Timer { runtime: self.runtime(), key: Some(self.core().pool().add_timer(delay, Box::new(fire))) }
-    }
-
     /// Logs and counts the panic of a block that runs in a lane of this queue.
     #[cold]
     pub(crate) fn report_panic(&self, site: &'static Location<'static>, payload: Payload) {
         self.core().pool().count_panic();
         catch::report(self.label(), site, payload);
+    }
+
+    /// Will it never run anything again, because its threads are another process's?
+    pub(crate) fn is_forked(&self) -> bool {
+        self.core().pool().is_forked()
     }
 
     /// The deadlock that a wait at `site` for this queue would be, if any.
@@ -303,7 +290,7 @@ impl Runtime {
     }
 }
 
-/// A closure that was not taken because the runtime was shut down, or the main queue dropped.
+/// A closure that was not taken because the runtime was shut down, the main queue dropped, or the process is a fork child.
 pub struct Rejected<F>(pub F);
 
 impl<F> fmt::Debug for Rejected<F> {
@@ -314,7 +301,7 @@ impl<F> fmt::Debug for Rejected<F> {
 
 impl<F> fmt::Display for Rejected<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the queue takes nothing any more (its runtime was shut down, or its main queue dropped); the block comes back")
+        f.write_str("the queue takes nothing any more (its runtime was shut down, its main queue dropped, or this is a fork child); the block comes back")
     }
 }
 
@@ -341,29 +328,11 @@ impl NotSuspended {
 impl fmt::Display for NotSuspended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, label } = self;
-        write!(f, "{what} \"{label}\" is not suspended: it was resumed as often as suspended")
+        write!(
+            f,
+            "{what} \"{label}\" is not suspended: it was resumed as often as suspended; call suspend before each resume"
+        )
     }
 }
 
 impl std::error::Error for NotSuspended {}
-
-/// A block that waits for its time, see [`Queue::submit_after`].
-#[derive(Debug)]
-pub struct Timer {
-    runtime: Runtime,
-    key: Option<crate::timer::Key>,
-}
-
-impl Timer {
-    /// Without a key: it never was added.
-    pub(crate) fn new(runtime: Runtime, key: Option<crate::timer::Key>) -> Self {
-        Self { runtime, key }
-    }
-
-    /// Takes the block back, and drops it with all it captured, here and now. `false`: its time came already.
-    pub fn cancel(&self) -> bool {
-        let Some(fire) = self.key.and_then(|key| self.runtime.pool().timers.cancel(key)) else { return false };
-        catch::drop_quietly(fire);
-        true
-    }
-}

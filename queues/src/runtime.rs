@@ -110,6 +110,23 @@ impl Runtime {
         pool::current().and_then(|(_, parker)| parker)
     }
 
+    /// The parker of the worker with this index; `None` where there are fewer workers. What made the parkers finds its own
+    /// again by it: a parker is [`Any`](std::any::Any).
+    ///
+    /// ```
+    /// use singletrack_queues::{Parker, Runtime};
+    /// use std::{any::Any, sync::Arc};
+    ///
+    /// # struct Mine;
+    /// let parker: Option<Arc<dyn Parker>> = Runtime::global().parker(0);
+    /// let parker: Arc<dyn Any + Send + Sync> = parker.expect("there is at least one worker");
+    /// assert!(parker.downcast::<Mine>().is_err(), "the default runtime waits in parkers of its own");
+    /// ```
+    #[must_use]
+    pub fn parker(&self, index: usize) -> Option<Arc<dyn Parker>> {
+        self.pool().parkers().get(index).cloned()
+    }
+
     pub(crate) fn from_owner(owner: Arc<Owner>) -> Self {
         Self { owner }
     }
@@ -139,7 +156,7 @@ impl Runtime {
             self.pool().spawn_as(block::block(f, site), qos);
         } else {
             self.pool().count_rejected();
-            log::warn!("a block spawned at {site} was dropped: its runtime was shut down");
+            log::warn!("a block spawned at {site} was dropped: {}", self.pool().why_refused());
         }
     }
 
@@ -185,6 +202,10 @@ impl Runtime {
             !pool::current().is_some_and(|(current, _)| Arc::ptr_eq(&current, pool)),
             "shutdown was called from a block of the runtime that it would wait for; call it from another thread"
         );
+        if pool.is_forked() {
+            log::warn!("shutdown does nothing here: {}", pool.why_refused());
+            return Report::of_nothing();
+        }
         let begin = now();
         let end = begin.checked_add(deadline).unwrap_or_else(|| begin + Duration::from_secs(86_400 * 365));
         let (ran, dropped) = (pool.blocks(), pool.counts.dropped.load(Relaxed));
@@ -386,6 +407,13 @@ pub struct Report {
     pub suspended: Vec<(String, u64)>,
     /// How long it took.
     pub took: Duration,
+}
+
+impl Report {
+    fn of_nothing() -> Self {
+        let (stuck, suspended) = (Vec::new(), Vec::new());
+        Self { deadline_passed: false, ran: 0, dropped: 0, stuck, suspended, took: Duration::ZERO }
+    }
 }
 
 /// A block that did not end in time.

@@ -10,10 +10,11 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::pool;
-use crate::sync::{Condvar, Mutex, lock, now, planted, wait, wait_timeout};
+use crate::sync::{Condvar, Mutex, lock, planted};
+use crate::time::When;
 
 /// Lets a limited number through at a time, in the order in which they came. A handle; clones share the count. It may be
 /// dropped in any state.
@@ -30,6 +31,12 @@ use crate::sync::{Condvar, Mutex, lock, now, planted, wait, wait_timeout};
 /// assert!(!slots.try_wait(), "both are taken");
 /// slots.signal();
 /// assert!(slots.try_wait());
+/// ```
+///
+/// A negative count cannot be written:
+///
+/// ```compile_fail,E0600
+/// singletrack_queues::Semaphore::new(-1);
 /// ```
 #[derive(Clone)]
 pub struct Semaphore {
@@ -57,13 +64,19 @@ impl Semaphore {
 
     /// Takes one; waits for a [`signal`](Self::signal) if none is left.
     pub fn wait(&self) {
-        self.wait_until(None);
+        self.wait_within(When::NEVER);
     }
 
     /// Takes one, waiting for at most `timeout`; `false`: none came.
     #[must_use = "false: nothing was taken"]
     pub fn wait_timeout(&self, timeout: Duration) -> bool {
-        self.wait_until(now().checked_add(timeout))
+        self.wait_within(When::from(timeout))
+    }
+
+    /// As [`wait_timeout`](Self::wait_timeout), with a point in time: by either clock, see [`When`].
+    #[must_use = "false: nothing was taken"]
+    pub fn wait_until(&self, when: impl Into<When>) -> bool {
+        self.wait_within(when.into())
     }
 
     /// Takes one if there is one now.
@@ -72,29 +85,23 @@ impl Semaphore {
         lock(&self.shared.inner).take()
     }
 
-    fn wait_until(&self, deadline: Option<Instant>) -> bool {
+    fn wait_within(&self, deadline: When) -> bool {
         let mut inner = lock(&self.shared.inner);
         if inner.take() {
             return true;
         }
-        if deadline.is_some_and(|deadline| deadline <= now()) {
+        if deadline.since().is_some() {
             return false;
         }
         let (ticket, bell) = inner.join();
         pool::blocking(|| {
             let mut inner = inner;
             while let Some(at) = inner.place_of(ticket) {
-                inner = match deadline {
-                    None => wait(&bell, inner),
-                    Some(deadline) => {
-                        let left = deadline.saturating_duration_since(now());
-                        if left.is_zero() {
-                            inner.line.remove(at);
-                            return false;
-                        }
-                        wait_timeout(&bell, inner, left)
-                    }
-                };
+                if deadline.since().is_some() {
+                    inner.line.remove(at);
+                    return false;
+                }
+                inner = deadline.wait(&bell, inner);
             }
             true
         })

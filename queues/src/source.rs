@@ -128,9 +128,10 @@ impl Body {
 impl Drop for Body {
     /// Nobody can signal any more and nothing waits: the end, unless it was cancelled before, or has no end to be told.
     fn drop(&mut self) {
-        let Some(handlers) = self.handlers.get_mut().take_if(|handlers| handlers.cancelled.is_some()) else { return };
-        if self.pending.is_cancelled() {
-            // The block that should have run it was dropped, with the runtime.
+        let Some(handlers) = self.handlers.get_mut().take() else { return };
+        // If it was cancelled, the block that should have run the end was dropped, with the runtime.
+        if handlers.cancelled.is_none() || self.pending.is_cancelled() {
+            // The thread that drops the last handle may be one that only signals, and goes on.
             return catch::drop_quietly(handlers);
         }
         self.queue.submit_at(move || handlers.end(), self.node.site);
@@ -308,18 +309,39 @@ impl fmt::Debug for Source {
     }
 }
 
-/// A source that may be gone: for what signals it and must not keep it.
+/// A [`Source`] that may be gone: for what signals it and must not keep it.
+///
+/// ```
+/// use singletrack_queues::{Queue, Source};
+///
+/// let source = Source::new(&Queue::new("bits"), |_| ());
+/// let weak = source.downgrade();
+/// assert!(weak.upgrade().is_some());
+/// drop(source);
+/// assert!(weak.upgrade().is_none());
+/// ```
 #[derive(Clone)]
-pub(crate) struct WeakSource(Weak<Body>);
+pub struct WeakSource(Weak<Body>);
 
 impl Source {
-    pub(crate) fn downgrade(&self) -> WeakSource {
+    /// A handle that does not keep the source from ending.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakSource {
         WeakSource(Arc::downgrade(&self.body))
     }
 }
 
 impl WeakSource {
-    pub(crate) fn upgrade(&self) -> Option<Source> {
+    /// The source, unless its last handle was dropped. What comes back is a handle like any other: dropping it may end the
+    /// source, and drop what its handlers captured.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Source> {
         self.0.upgrade().map(|body| Source { body })
+    }
+}
+
+impl fmt::Debug for WeakSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakSource").finish_non_exhaustive()
     }
 }

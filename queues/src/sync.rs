@@ -47,7 +47,19 @@ pub(crate) fn now() -> Instant {
 
 /// The one reading of the clock on the wall, which may be set at any time.
 pub(crate) fn wall_now() -> SystemTime {
+    #[cfg(all(test, not(queues_loom)))]
+    return SystemTime::now() + *lock(&WALL_AHEAD);
+    #[cfg(not(all(test, not(queues_loom))))]
     SystemTime::now()
+}
+
+#[cfg(all(test, not(queues_loom)))]
+static WALL_AHEAD: Mutex<Duration> = Mutex::new(Duration::ZERO);
+
+/// Sets the clock on the wall, for the one unit test that asks what happens then.
+#[cfg(all(test, not(queues_loom)))]
+pub(crate) fn set_the_wall_ahead(of_the_real_one: Duration) {
+    *lock(&WALL_AHEAD) = of_the_real_one;
 }
 
 /// A turn of a loop that waits for another thread to take one more step of a few instructions.

@@ -9,12 +9,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::thread::ThreadId;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::catch::{self, Payload};
 use crate::pool;
 use crate::queue::Queue;
-use crate::sync::{Condvar, Mutex, lock, now, wait, wait_timeout};
+use crate::sync::{Condvar, Mutex, lock};
+use crate::time::When;
 
 struct Shared<T> {
     state: Mutex<State<T>>,
@@ -22,7 +23,11 @@ struct Shared<T> {
 }
 
 enum State<T> {
-    Pending(Option<Waker>),
+    /// Whom to tell: async code, and a thread. A bell that nobody waits for would be a system call all the same.
+    Pending {
+        waker: Option<Waker>,
+        waits: bool,
+    },
     Done(Result<T, TaskError>),
     Taken,
 }
@@ -86,14 +91,15 @@ impl Queue {
 
 impl<T> Task<T> {
     pub(crate) fn new(origin: Origin) -> (Self, Promise<T>) {
-        let shared = Arc::new(Shared { state: Mutex::new(State::Pending(None)), done: Condvar::new() });
+        let state = Mutex::new(State::Pending { waker: None, waits: false });
+        let shared = Arc::new(Shared { state, done: Condvar::new() });
         (Self { shared: shared.clone(), origin }, Promise { shared })
     }
 
     /// Did the block end?
     #[must_use]
     pub fn is_done(&self) -> bool {
-        !matches!(*lock(&self.shared.state), State::Pending(_))
+        !matches!(*lock(&self.shared.state), State::Pending { .. })
     }
 
     /// Waits for the block and takes its value.
@@ -102,7 +108,7 @@ impl<T> Task<T> {
     /// [`TaskError::Panicked`] when the block panicked, [`TaskError::Dropped`] when it will never run, and
     /// [`TaskError::Deadlock`], at once, when this thread is in a block that has to end first.
     pub fn wait(mut self) -> Result<T, TaskError> {
-        self.take_until(None).unwrap_or(Err(TaskError::Dropped))
+        self.take_within(When::NEVER).unwrap_or(Err(TaskError::Dropped))
     }
 
     /// Waits for at most `timeout`; `None` if the block has not ended by then. A value can be taken once.
@@ -110,28 +116,34 @@ impl<T> Task<T> {
     /// # Errors
     /// As for [`wait`](Self::wait).
     pub fn wait_timeout(&mut self, timeout: Duration) -> Option<Result<T, TaskError>> {
-        self.take_until(now().checked_add(timeout))
+        self.take_within(When::from(timeout))
     }
 
-    fn take_until(&mut self, deadline: Option<Instant>) -> Option<Result<T, TaskError>> {
+    /// As [`wait_timeout`](Self::wait_timeout), with a point in time: by either clock, see [`When`].
+    ///
+    /// # Errors
+    /// As for [`wait`](Self::wait).
+    pub fn wait_until(&mut self, when: impl Into<When>) -> Option<Result<T, TaskError>> {
+        self.take_within(when.into())
+    }
+
+    fn take_within(&mut self, deadline: When) -> Option<Result<T, TaskError>> {
         let mut state = lock(&self.shared.state);
-        if matches!(*state, State::Pending(_)) {
+        if matches!(*state, State::Pending { .. }) {
             if self.origin.waits_for_this_thread() {
                 let label = self.origin.label().unwrap_or_default().to_owned();
                 return Some(Err(TaskError::Deadlock { label }));
             }
+            if matches!(&self.origin, Origin::Queue(queue) if queue.is_forked()) {
+                return Some(Err(TaskError::Dropped));
+            }
             state = pool::blocking(|| {
-                while matches!(*state, State::Pending(_)) {
-                    state = match deadline {
-                        None => wait(&self.shared.done, state),
-                        Some(deadline) => {
-                            let left = deadline.saturating_duration_since(now());
-                            if left.is_zero() {
-                                break;
-                            }
-                            wait_timeout(&self.shared.done, state, left)
-                        }
-                    };
+                while let State::Pending { waits, .. } = &mut *state {
+                    *waits = true;
+                    if deadline.since().is_some() {
+                        break;
+                    }
+                    state = deadline.wait(&self.shared.done, state);
                 }
                 state
             });
@@ -163,7 +175,7 @@ impl<T> Future for Task<T> {
             return Poll::Ready(result);
         }
         let before = match &mut *state {
-            State::Pending(waker) => waker.replace(context.waker().clone()),
+            State::Pending { waker, .. } => waker.replace(context.waker().clone()),
             _ => panic!("a task was polled after its value had been taken"),
         };
         // Foreign code, so outside the lock.
@@ -181,8 +193,11 @@ impl<T> Promise<T> {
 
     fn settle(&self, result: Result<T, TaskError>) {
         let before = std::mem::replace(&mut *lock(&self.shared.state), State::Done(result));
-        self.shared.done.notify_all();
-        if let State::Pending(Some(waker)) = before {
+        let State::Pending { waker, waits } = before else { return };
+        if waits {
+            self.shared.done.notify_all();
+        }
+        if let Some(waker) = waker {
             waker.wake();
         }
     }
@@ -190,7 +205,7 @@ impl<T> Promise<T> {
 
 impl<T> Drop for Promise<T> {
     fn drop(&mut self) {
-        let pending = matches!(*lock(&self.shared.state), State::Pending(_));
+        let pending = matches!(*lock(&self.shared.state), State::Pending { .. });
         if pending {
             self.settle(Err(TaskError::Dropped));
         }
@@ -213,7 +228,8 @@ pub enum TaskError {
         /// What it carried, to go on with [`std::panic::resume_unwind`].
         payload: PanicPayload,
     },
-    /// The block was dropped unrun: the runtime was shut down, or the main queue dropped.
+    /// The block was dropped unrun: the runtime was shut down, or the main queue dropped. Or it never will run here, because
+    /// this process is a fork child.
     Dropped,
     /// The wait would never end: this thread is in a block of the queue that the task waits for, or is the main thread that
     /// would have to run it.
@@ -253,9 +269,9 @@ impl fmt::Display for TaskError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Panicked { message, .. } => write!(f, "the block panicked: {message}"),
-            Self::Dropped => {
-                f.write_str("the block was dropped unrun: its runtime was shut down, or its main queue dropped")
-            }
+            Self::Dropped => f.write_str(
+                "the block will never run: its runtime was shut down, its main queue dropped, or this is a fork child",
+            ),
             Self::Deadlock { label } => write!(
                 f,
                 "deadlock: a task of \"{label}\" was waited for where that queue cannot run meanwhile: in a block of it, or on \

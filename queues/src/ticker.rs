@@ -11,12 +11,12 @@ mod schedule;
 use std::fmt;
 use std::panic::Location;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
 
 use crate::catch;
 use crate::queue::{NotSuspended, Queue};
 use crate::source::{Source, SourceBuilder, WeakSource};
-use crate::sync::{Mutex, lock, now, wall_now};
+use crate::sync::{Mutex, lock};
+use crate::time::When;
 use crate::timer::{Fire, Key, Rings};
 
 pub use schedule::Schedule;
@@ -25,9 +25,6 @@ use schedule::{Course, Start};
 /// What the source is signalled: the entry fired, or there is a new schedule.
 const FIRED: u64 = 1;
 const SET: u64 = 2;
-
-/// How long a change of the clock on the wall may go unnoticed.
-const LOOK_AT_THE_WALL: Duration = Duration::from_secs(60);
 
 /// Calls a handler on a queue at regular times, with the number of ticks since its last call.
 ///
@@ -84,45 +81,16 @@ struct Orders {
 #[derive(Clone, Copy)]
 struct Plan {
     schedule: Schedule,
-    first: First,
-}
-
-#[derive(Clone, Copy)]
-enum First {
-    At(Instant),
-    AtWall(SystemTime),
-    Never,
+    first: When,
 }
 
 impl Plan {
     fn new(schedule: Schedule) -> Self {
         let first = match schedule.start {
-            Start::After(delay) => now().checked_add(delay).map_or(First::Never, First::At),
-            Start::At(time) => First::AtWall(time),
+            Start::After(delay) => When::from(delay),
+            Start::At(time) => When::from(time),
         };
         Self { schedule, first }
-    }
-
-    /// How long ago the first tick was due.
-    fn since_first(&self) -> Option<Duration> {
-        match self.first {
-            First::At(first) => now().checked_duration_since(first),
-            First::AtWall(first) => wall_now().duration_since(first).ok(),
-            First::Never => None,
-        }
-    }
-
-    /// When to look for the tick that is due `after` the first one.
-    fn look_at(&self, after: Duration) -> Option<Instant> {
-        match self.first {
-            First::At(first) => first.checked_add(after),
-            First::AtWall(first) => {
-                // A time that does not exist is far away too.
-                let left = first.checked_add(after).map(|at| at.duration_since(wall_now()).unwrap_or_default());
-                now().checked_add(left.unwrap_or(LOOK_AT_THE_WALL).min(LOOK_AT_THE_WALL))
-            }
-            First::Never => None,
-        }
     }
 }
 
@@ -153,8 +121,8 @@ impl Clockwork {
             self.course = Some((plan, Course::new(&plan.schedule)));
         }
         let Some((plan, course)) = &mut self.course else { return 0 };
-        let due = course.take_due(plan.since_first());
-        let next = course.next().and_then(|after| plan.look_at(after));
+        let due = course.take_due(plan.first.since());
+        let next = course.next().and_then(|after| plan.first.plus(after).next_look());
         let leeway = plan.schedule.most_leeway();
         // An entry may still be there: of the schedule before, or because we were signalled ahead of it.
         self.stop();

@@ -78,13 +78,9 @@ impl Timers {
         u64::try_from(at.saturating_duration_since(self.start).as_nanos()).unwrap_or(NONE - 1)
     }
 
-    /// Adds an entry that fires `delay` from now. The second value: it is the earliest now, and this is the parker of the
-    /// keeper, who sleeps for too long (`Some(None)`: nobody keeps the time, somebody who sleeps should).
-    pub(crate) fn add(&self, delay: Duration, fire: Box<dyn FnOnce() + Send>) -> (Key, Option<Option<usize>>) {
-        self.add_at(now().checked_add(delay), Duration::ZERO, Fire::Once(fire))
-    }
-
-    /// As [`add`](Self::add), `at` some time (`None`: never) or up to `leeway` later.
+    /// Adds an entry that fires `at` some time (`None`: never), or up to `leeway` later. The second value: it is the earliest
+    /// now, and this is the parker of the keeper, who sleeps for too long (`Some(None)`: nobody keeps the time, somebody who
+    /// sleeps should).
     pub(crate) fn add_at(&self, at: Option<Instant>, leeway: Duration, fire: Fire) -> (Key, Option<Option<usize>>) {
         let earliest = at.map_or(NONE - 1, |at| self.nanos(at));
         let leeway = u64::try_from(leeway.as_nanos()).unwrap_or(NONE);
@@ -120,7 +116,7 @@ impl Timers {
     /// Fires what is due, unless another thread is at it. Cheap when nothing is: one load; with timers pending, one reading
     /// of the clock.
     pub(crate) fn fire_due(&self) {
-        // Acquire: partner is the Release in `add`; a stale value only delays to the next look.
+        // Acquire: partner is the Release in `add_at`; a stale value only delays to the next look.
         let next = self.next.load(Acquire);
         if next == NONE {
             return;
@@ -166,7 +162,7 @@ impl Timers {
     pub(crate) fn keep(&self, parker: usize) -> Option<Duration> {
         // AcqRel: the role passes like a lock.
         self.keeper.compare_exchange(NOBODY, parker + 1, AcqRel, Relaxed).ok()?;
-        // See `add`.
+        // See `add_at`.
         if !planted("timer: the keeper has no fence") {
             fence(SeqCst);
         }

@@ -15,14 +15,15 @@
 use std::fmt;
 use std::panic::{Location, resume_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::catch;
 use crate::concurrent::ConcurrentQueue;
 use crate::pool;
 use crate::qos::Qos;
 use crate::queue::{OwnedLift, Queue};
-use crate::sync::{Condvar, Mutex, lock, now, planted, thread, wait, wait_timeout};
+use crate::sync::{Condvar, Mutex, lock, planted, thread};
+use crate::time::When;
 
 type Body = Box<dyn FnOnce(&WorkHandle) + Send>;
 
@@ -87,6 +88,7 @@ impl WorkItem {
 
     /// How urgent it is, if that is more than its queue is: until it has ended it lifts the queue, and with it what stands in
     /// front of it there. A lower class than the queue's changes nothing.
+    /// A concurrent queue has no class and is not lifted: there only the body works for that class, once it runs.
     ///
     /// Without this it is as urgent as its queue, whoever submits it: nothing is inherited, every item is what libdispatch
     /// calls detached. To hand on the class of the running block, say `qos(Qos::current())`.
@@ -247,7 +249,7 @@ impl WorkHandle {
     /// in a block that has to end before it can run.
     #[track_caller]
     pub fn wait(&self) -> WorkEnd {
-        match self.wait_until(None, Location::caller()) {
+        match self.wait_within(When::NEVER, Location::caller()) {
             Some(end) => end,
             None => unreachable!("there is no deadline"),
         }
@@ -259,10 +261,19 @@ impl WorkHandle {
     /// As for [`wait`](Self::wait).
     #[track_caller]
     pub fn wait_timeout(&self, timeout: Duration) -> Option<WorkEnd> {
-        self.wait_until(now().checked_add(timeout), Location::caller())
+        self.wait_within(When::from(timeout), Location::caller())
     }
 
-    fn wait_until(&self, deadline: Option<Instant>, site: &'static Location<'static>) -> Option<WorkEnd> {
+    /// As [`wait_timeout`](Self::wait_timeout), with a point in time: by either clock, see [`When`].
+    ///
+    /// # Panics
+    /// As for [`wait`](Self::wait).
+    #[track_caller]
+    pub fn wait_until(&self, when: impl Into<When>) -> Option<WorkEnd> {
+        self.wait_within(when.into(), Location::caller())
+    }
+
+    fn wait_within(&self, deadline: When, site: &'static Location<'static>) -> Option<WorkEnd> {
         let inner = lock(&self.shared.inner);
         if let Phase::Done(end) = inner.phase {
             return Some(end);
@@ -278,16 +289,10 @@ impl WorkHandle {
                 if let Phase::Done(end) = inner.phase {
                     break Some(end);
                 }
-                inner = match deadline {
-                    None => wait(&self.shared.ended, inner),
-                    Some(deadline) => {
-                        let left = deadline.saturating_duration_since(now());
-                        if left.is_zero() {
-                            break None;
-                        }
-                        wait_timeout(&self.shared.ended, inner, left)
-                    }
-                };
+                if deadline.since().is_some() {
+                    break None;
+                }
+                inner = deadline.wait(&self.shared.ended, inner);
             };
             inner.waiting -= 1;
             end
@@ -415,8 +420,8 @@ impl Ticket {
     pub(crate) fn run(self) {
         let Some(body) = self.handle.take(false) else { return };
         // At least as urgent as its queue.
-        let qos = self.qos.map_or(Qos::current(), |qos| qos.max(Qos::current()));
-        match catch::catch(|| qos.run(|| body(&self.handle))) {
+        let qos = self.qos.unwrap_or(Qos::Background);
+        match catch::catch(|| qos.at_least(|| body(&self.handle))) {
             Ok(()) => self.handle.end(WorkEnd::Ran),
             Err(payload) => {
                 self.handle.end(WorkEnd::Panicked);

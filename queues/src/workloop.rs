@@ -23,9 +23,10 @@ use crate::catch::{self, Payload};
 use crate::pool::Mark;
 use crate::qos::Qos;
 use crate::queue::timed::{Claim, Timed};
-use crate::queue::{NotSuspended, Queue, Rejected, SyncError, Timer, TrySyncError};
+use crate::queue::{NotSuspended, OwnedLift, Queue, Rejected, SyncError, Timer, TrySyncError};
 use crate::sync::now;
 use crate::task::{Origin, Promise, Task};
+use crate::time::When;
 
 pub use builder::WorkloopBuilder;
 use classes::Classes;
@@ -35,7 +36,8 @@ use classes::Classes;
 /// One block at a time, each happens-after the one before, on whatever thread; nothing runs in the middle of a block. Lower
 /// classes still get on: when a class that has blocks has let 32 blocks of others pass, it has a turn, so that between two of
 /// its blocks at most 36 of others run. Blocks of a class that one thread submits run in the order of its calls; blocks of
-/// different classes are in no order that a program may rely on. While a block runs, [`Qos::current`] is its class.
+/// different classes are in no order that a program may rely on. While a block runs, [`Qos::current`] is its class; while it
+/// waits, the workers take the workloop to be of that class, if that is higher than its own.
 ///
 /// A handle. Dropping the last one still runs what was submitted; if it is suspended or inactive then, it goes on, with a
 /// warning. A block that panics is logged and counted, and the workloop goes on.
@@ -193,8 +195,25 @@ impl Workloop {
             self.inner().refuse(site);
             return catch::drop_quietly(f);
         }
+        self.push(qos, f, site);
+    }
+
+    /// The workloop is of the class of the block while that waits, if that is higher than its own.
+    fn push<F: FnOnce() + Send + 'static>(&self, qos: Qos, f: F, site: &'static Location<'static>) {
+        let lift = OwnedLift::new(self.inner(), qos);
+        let lifted = lift.is_some();
+        let block = block::block(
+            move || {
+                let _lift = lift;
+                f();
+            },
+            site,
+        );
         // SAFETY: a fresh block.
-        unsafe { self.handle.body.push(qos, block::block(f, site)) };
+        unsafe { self.handle.body.push(qos, block) };
+        if lifted {
+            self.inner().hurry(qos);
+        }
     }
 
     /// Submits a block, or gives it back.
@@ -206,16 +225,21 @@ impl Workloop {
         if !self.inner().accepts_or_counts() {
             return Err(Rejected(f));
         }
-        // SAFETY: a fresh block.
-        unsafe { self.handle.body.push(qos, block::block(f, Location::caller())) };
+        self.push(qos, f, Location::caller());
         Ok(())
     }
 
     /// Submits a block of the class `qos` once `delay` has passed; see [`Queue::submit_after`].
     #[track_caller]
     pub fn submit_after<F: FnOnce() + Send + 'static>(&self, qos: Qos, delay: Duration, f: F) -> Timer {
+        self.submit_when(qos, delay, f)
+    }
+
+    /// Submits a block of the class `qos` when the time has come; see [`Queue::submit_when`].
+    #[track_caller]
+    pub fn submit_when<F: FnOnce() + Send + 'static>(&self, qos: Qos, when: impl Into<When>, f: F) -> Timer {
         let (own, site) = (self.clone(), Location::caller());
-        self.inner().fire_after(delay, site, move || own.submit_at(qos, f, site))
+        self.inner().fire_when(when.into(), site, move || own.submit_at(qos, f, site))
     }
 
     /// Submits a block whose result is wanted; see [`Queue::call`].
@@ -245,7 +269,7 @@ impl Workloop {
     /// block that has to end first; when the workloop was busy and the runtime was shut down.
     #[track_caller]
     pub fn sync<R: Send, F: FnOnce() -> R + Send>(&self, qos: Qos, f: F) -> R {
-        match self.sync_until(qos, None, f, Location::caller()) {
+        match self.sync_within(qos, When::NEVER, f, Location::caller()) {
             Ok(value) => value,
             Err(error) => panic!("{error}"),
         }
@@ -264,7 +288,23 @@ impl Workloop {
         R: Send,
         F: FnOnce() -> R + Send,
     {
-        self.sync_until(qos, Some(timeout), f, Location::caller())
+        self.sync_within(qos, When::from(timeout), f, Location::caller())
+    }
+
+    /// As [`sync_timeout`](Self::sync_timeout), with a point in time: by either clock, see [`When`].
+    ///
+    /// # Errors
+    /// As for `sync_timeout`.
+    ///
+    /// # Panics
+    /// With the panic of `f`.
+    #[track_caller]
+    pub fn sync_until<R, F>(&self, qos: Qos, when: impl Into<When>, f: F) -> Result<R, SyncError>
+    where
+        R: Send,
+        F: FnOnce() -> R + Send,
+    {
+        self.sync_within(qos, when.into(), f, Location::caller())
     }
 
     /// Runs `f` if that is possible without waiting for anybody; gives it back otherwise.
@@ -282,10 +322,10 @@ impl Workloop {
         self.inner().try_sync(f)
     }
 
-    fn sync_until<R: Send, F: FnOnce() -> R + Send>(
+    fn sync_within<R: Send, F: FnOnce() -> R + Send>(
         &self,
         qos: Qos,
-        timeout: Option<Duration>,
+        when: When,
         f: F,
         site: &'static Location<'static>,
     ) -> Result<R, SyncError> {
@@ -296,7 +336,11 @@ impl Workloop {
         if let Some(error) = self.inner().deadlock(site) {
             return Err(SyncError::Deadlock(error));
         }
-        let deadline = timeout.and_then(|timeout| now().checked_add(timeout));
+        if self.inner().is_forked() {
+            return Err(SyncError::Shutdown { label: self.label().to_owned() });
+        }
+        let lift = OwnedLift::new(self.inner(), qos);
+        let begin = now();
         let mut result = None;
         let mut body = || result = f.take().map(catch::catch);
         let timed = Arc::new(Timed::new(site, &mut body));
@@ -304,10 +348,11 @@ impl Workloop {
         // SAFETY: the block is on the heap and counted; `body` is touched by others only between a claim and its end, and
         // `Timed::wait` returns in no such moment. It may be sent: `F` and `R` are `Send`.
         unsafe { self.handle.body.push(qos, node) };
-        match timed.wait(deadline) {
-            Claim::Withdrawn => {
-                Err(SyncError::Timeout { label: self.label().to_owned(), after: timeout.unwrap_or_default() })
-            }
+        if lift.is_some() {
+            self.inner().hurry(qos);
+        }
+        match timed.wait(when) {
+            Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: begin.elapsed() }),
             Claim::Dropped => Err(SyncError::Shutdown { label: self.label().to_owned() }),
             _ => match result {
                 Some(Ok(value)) => Ok(value),

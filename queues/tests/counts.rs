@@ -72,11 +72,14 @@ fn each_operation_allocates_what_it_is_said_to_and_one_more_would_be_found() {
 fn the_promises_of_the_design_hold() {
     let limits = committed();
     let cost = |name| limits.find(name).unwrap_or_else(|| panic!("\"{name}\" is counted"));
-    assert_eq!(cost("submit to a busy queue").allocations, 1.0);
+    let submit = cost("submit to a busy queue");
+    assert_eq!((submit.allocations, submit.locked), (1.0, 1.0), "one allocation, one swap");
+    assert_eq!(cost("sync on an idle queue").locked, 2.0, "the drain right is taken, and given back");
     for name in ["sync on an idle queue", "sync through one target", "run a waiting sync", "merge, the first"] {
         assert_eq!(cost(name).allocations, 0.0, "{name} allocates nothing");
     }
-    for name in ["submit to a busy queue", "run a block", "sync on an idle queue", "hop to another queue"] {
+    for name in ["submit to a busy queue", "run a block", "run a call", "sync on an idle queue", "hop to another queue"]
+    {
         assert_eq!(cost(name).system_calls, 0.0, "{name} needs nothing of the kernel");
     }
     assert!(cost("make a queue").bytes <= 128.0, "an idle queue is small");
@@ -99,15 +102,16 @@ fn a_cost_that_grew_or_fell_is_told_with_what_to_do() {
     assert_eq!(tell(100.0, 50.0, Tolerance { both_ways: false, ..two_percent }), None);
     assert_eq!(tell(1.0, 1.5, two_percent), None, "less than one instruction is nothing");
     assert!(tell(0.0, 1.0, Tolerance::EXACT).is_some());
+    assert_eq!(tell(f64::NAN, 1.0, two_percent), None, "nothing is known");
     assert_eq!(tell(1.016, 640.0 / 630.0, Tolerance::EXACT), None, "limits are rounded");
 }
 
 #[test]
 fn a_line_that_is_no_limit_is_refused_by_its_number() {
-    let limits = Limits::parse("# a comment\nrustc 1.0\n\na b | 1.5 | 2 | 3 | 0\n").expect("all lines are fine");
+    let limits = Limits::parse("# a comment\nrustc 1.0\n\na b | 1.5 | 1 | 2 | 3 | 0\n").expect("all lines are fine");
     assert_eq!((limits.rustc.as_str(), limits.rows.len()), ("rustc 1.0", 1));
     assert_eq!(limits.find("a b").map(|cost| (cost.instructions, cost.allocations)), Some((1.5, 2.0)));
-    for bad in ["a | 1 | 2 | 3", "a | 1 | 2 | 3 | many", "| |", "a"] {
+    for bad in ["a | 1 | 2 | 3 | 4", "a | 1 | 2 | 3 | 4 | many", "| |", "a"] {
         let error = Limits::parse(&format!("# a comment\n{bad}\n")).expect_err(bad);
         assert!(error.contains("line 2"), "{error}");
     }

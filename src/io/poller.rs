@@ -9,6 +9,8 @@
 //!   that was taken before the close never reaches the next owner of the same index or of the same descriptor number.
 //! - A registration owns its socket, so that the descriptor is taken out before it is closed.
 //! - No source is dropped while the table is locked: a source may own a connection, which owns a registration.
+//! - The table holds a source that owns its registration weakly where the program holds the source ([`Attach::to_weak`]), so
+//!   that the program's last handle ends it; and strongly where nobody else does ([`Attach::to`]).
 
 mod wait;
 
@@ -20,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use polling::{Event, PollMode};
-use singletrack_queues::{Parker, Source};
+use singletrack_queues::{Parker, Source, WeakSource};
 use wait::{Ready, Waiter};
 
 /// Bits of a key that are the index; the others are the generation. With 64 bits that is half of them.
@@ -48,7 +50,11 @@ enum Told {
     /// Nobody yet: what came so far.
     Later(u64),
     Source(Source),
+    Weak(WeakSource),
 }
+
+/// Sources to be dropped when the table is not locked any more; as a rule none, which allocates nothing.
+type Passed = Vec<Source>;
 
 /// Who is told what, by index.
 #[derive(Default)]
@@ -78,28 +84,37 @@ impl Table {
     }
 
     /// Says who is told, and tells what came before.
-    fn attach(&mut self, key: Key, source: Source) {
+    fn attach(&mut self, key: Key, source: &Source, now: Told) {
         match self.entries.get_mut(key.index()) {
             Some((owner, told)) if *owner == key => {
                 if let Told::Later(bits) = *told {
                     source.merge(bits);
                 }
-                *told = Told::Source(source);
+                *told = now;
             }
             _ => {}
         }
     }
 
-    fn deliver(&mut self, ready: &[Ready]) {
+    #[must_use = "what is in it may end when it is dropped, which takes the lock of the table"]
+    fn deliver(&mut self, ready: &[Ready]) -> Passed {
+        let mut passed = Passed::new();
         for event in ready {
             let key = Key(event.key);
             match self.entries.get_mut(key.index()) {
                 Some((owner, Told::Source(source))) if *owner == key => source.merge(event.bits),
+                Some((owner, Told::Weak(source))) if *owner == key => {
+                    if let Some(source) = source.upgrade() {
+                        source.merge(event.bits);
+                        passed.push(source);
+                    }
+                }
                 Some((owner, Told::Later(bits))) if *owner == key => *bits |= event.bits,
                 // Taken from the system before its registration was closed: nobody's event any more.
                 _ => log::trace!("dropped a stale event of key {:#x}", key.0),
             }
         }
+        passed
     }
 }
 
@@ -114,8 +129,12 @@ pub struct Poller {
 pub enum Interest {
     /// Data or connections have arrived.
     Readable,
+    /// There is room to send again.
+    Writable,
     /// Data has arrived, or there is room to send again.
     Both,
+    /// Something out of the ordinary, such as a trigger of the system that went off; told as [`READABLE`](super::READABLE).
+    Urgent,
 }
 
 impl Poller {
@@ -141,12 +160,17 @@ impl Poller {
         interest: Interest,
     ) -> io::Result<(Registered<S>, Attach)> {
         let key = self.table().insert()?;
-        let writable = interest == Interest::Both;
-        let event = if writable { Event::all(key.0) } else { Event::readable(key.0) };
+        let event = match interest {
+            Interest::Readable => Event::readable(key.0),
+            // What is urgent may be readable at any time: nothing is told before `watch_for_end` says what is wanted.
+            Interest::Urgent => Event::none(key.0),
+            Interest::Writable => Event::writable(key.0),
+            Interest::Both => Event::all(key.0),
+        };
         // From here on `Registered` undoes what was done, whatever fails.
         let registered = Registered { socket, poller: self.clone(), key };
         self.add(&registered.socket, event)?;
-        self.waiter.watch_for_end(&registered.socket, key.0, writable)?;
+        self.waiter.watch_for_end(&registered.socket, key.0, interest)?;
         Ok((registered, Attach { poller: self.clone(), key }))
     }
 
@@ -162,6 +186,12 @@ impl Poller {
         self.table().entries.len()
     }
 
+    fn deliver(&self, ready: &[Ready]) {
+        // Bound to a name: dropped after the lock is released. The program may have dropped its last handles meanwhile.
+        let passed = self.table().deliver(ready);
+        drop(passed);
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         // The table is whole between any two statements that change it, so a panic elsewhere does not spoil it.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
@@ -170,11 +200,11 @@ impl Poller {
 
 impl Parker for Poller {
     fn park(&self, timeout: Option<Duration>, awake: &mut dyn FnMut()) {
-        self.waiter.wait(timeout, awake, &mut |ready| self.table().deliver(ready));
+        self.waiter.wait(timeout, awake, &mut |ready| self.deliver(ready));
     }
 
     fn poll(&self) {
-        self.waiter.poll(&mut |ready| self.table().deliver(ready));
+        self.waiter.poll(&mut |ready| self.deliver(ready));
     }
 
     fn unpark(&self) {
@@ -203,7 +233,13 @@ pub struct Attach {
 impl Attach {
     /// From now on `source` is told, of what has happened since the registration, too.
     pub fn to(self, source: Source) {
-        self.poller.table().attach(self.key, source);
+        self.poller.table().attach(self.key, &source, Told::Source(source.clone()));
+    }
+
+    /// As [`to`](Self::to), but the registration does not keep the source: it ends when the program's last handle is dropped,
+    /// and with it the registration, if its handler owns that.
+    pub fn to_weak(self, source: &Source) {
+        self.poller.table().attach(self.key, source, Told::Weak(source.downgrade()));
     }
 }
 
@@ -295,11 +331,11 @@ mod tests {
         let second = register(&poller, second, source);
         assert_eq!((second.as_raw_fd(), second.key.index()), (number, index), "the test must reuse both");
 
-        poller.table().deliver(&taken);
+        poller.deliver(&taken);
         queue.sync(|| {});
         assert!(told_first.try_recv().is_err() && told_second.try_recv().is_err());
         // The second owner hears of its own events.
-        poller.table().deliver(&[Ready { key: second.key.0, bits: READABLE }]);
+        poller.deliver(&[Ready { key: second.key.0, bits: READABLE }]);
         assert_eq!(told_second.recv_timeout(SOON).unwrap(), READABLE);
     }
 

@@ -42,12 +42,17 @@ faults! {
     BlockLost "block-lost" "no-loss" "a block is dropped";
     BlockTwice "block-twice" "no-duplicate" "a block runs twice";
     BarrierOvertaken "barrier-overtaken" "barriers" "a reader goes around a barrier";
+    WidthExceeded "width-exceeded" "widths" "a block is one more than a width up its chain allows";
+    BarrierBypassed "barrier-bypassed" "chains" "a block runs beside a barrier up its chain";
     ResumeLost "resume-lost" "suspend" "a resume does nothing";
     TimerEarly "timer-early" "timers" "a timer gets half its delay";
     SignalLost "signal-lost" "sources" "a signal is not merged";
     ClassIgnored "class-ignored" "classes" "a queue forgets its class";
     LowStarved "low-starved" "ageing" "low blocks wait until all else ran";
     LiftLost "lift-lost" "lifts" "who waits says nothing of its class";
+    UrgencyIgnored "urgency-ignored" "urgency" "a workloop forgets a block's class";
+    ClassSwapped "class-swapped" "class-order" "two blocks of a class change places";
+    LowForgotten "low-forgotten" "no-starvation" "low blocks of a workloop come last";
     CancelIgnored "cancel-ignored" "work-items" "a cancelled item runs all the same";
     CapturesKept "captures-kept" "item-captures" "captures of a work item are held on to";
     NotifyTwice "notify-twice" "item-notify" "the end of a work item is told twice";
@@ -60,6 +65,9 @@ faults! {
     AdditionTwice "addition-twice" "merged-sums" "a number is added twice";
     ReplacementLost "replacement-lost" "last-values" "a value does not replace another";
     EndTwice "end-twice" "source-end" "the end of a source is told twice";
+    EventLost "event-lost" "event-bytes" "bytes are read by no handler";
+    EventBeside "event-beside" "event-exclusion" "an event handler is called twice";
+    EventEndTwice "event-end-twice" "event-ends" "a cancel handler runs twice";
 }
 
 impl fmt::Display for Fault {

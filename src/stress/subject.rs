@@ -5,10 +5,16 @@
 //! goes straight to the queue.
 //! Not for: noticing. Rule: how often a fault occurs is counted, not drawn, so that it occurs in every round.
 
+mod chains;
 mod classes;
+mod events;
 mod objects;
+mod urgent;
 
+pub(crate) use chains::{Chains, Either};
 pub(crate) use classes::Classes;
+pub(crate) use events::readable;
+pub(crate) use urgent::Urgent;
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

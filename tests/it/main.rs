@@ -4,6 +4,14 @@
 //! in comparison with itself in the same run.
 
 mod client;
+mod event_descriptors;
+mod event_ends;
+mod event_files;
+mod event_idle;
+mod event_memory;
+mod event_processes;
+mod event_signals;
+mod event_terminals;
 mod files;
 mod handlers;
 mod http;
@@ -48,4 +56,12 @@ fn metric(address: SocketAddr, name: &str) -> u64 {
     let page = client::get(address, "/metrics").body;
     let line = page.lines().find_map(|line| line.strip_prefix(&format!("singletrack_{name} ")));
     line.map_or(0, |value| value.parse().expect("a number"))
+}
+
+/// An empty folder that no other test uses.
+fn scratch(name: &str) -> std::path::PathBuf {
+    let folder = std::env::temp_dir().join(format!("singletrack-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).expect("a place for temporary files");
+    folder
 }

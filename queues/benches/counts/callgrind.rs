@@ -1,6 +1,6 @@
 //! Runs this program again under callgrind, and reads what it counted.
 //!
-//! For: instructions and system calls of each stretch of the child. Not for: what the child does (`operations`). Rules:
+//! For: instructions, locked instructions and system calls of each stretch of the child. Not for: what the child does (`operations`). Rules:
 //! only a thread that is in a stretch is counted; callgrind runs one thread at a time and has no clock in its counts, so
 //! a stretch that takes the same path costs the same, whatever else the machine does.
 
@@ -12,6 +12,8 @@ use std::process::{Command, Stdio};
 pub(crate) struct Part {
     pub(crate) name: String,
     pub(crate) instructions: u64,
+    /// Instructions that lock the bus: an atomic read-modify-write each. Fences are not among them.
+    pub(crate) locked: u64,
     pub(crate) system_calls: u64,
 }
 
@@ -20,7 +22,8 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(String, Vec<Part>), String> {
     let program = std::env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
     let [out, log] = ["out", "log"].map(file);
     let child = Command::new("valgrind")
-        .args(["--tool=callgrind", "--collect-atstart=no", "--collect-systime=yes", "--combine-dumps=yes"])
+        .args(["--tool=callgrind", "--combine-dumps=yes", "--collect-atstart=no"])
+        .args(["--collect-bus=yes", "--collect-systime=yes"])
         .arg(format!("--callgrind-out-file={}", out.display()))
         .arg(format!("--log-file={}", log.display()))
         .arg(program)
@@ -50,23 +53,24 @@ fn read(path: &Path) -> Result<String, String> {
 
 /// Each part has a line with what asked for it, one with what its numbers are, and one with their sums.
 fn parts(text: &str) -> Result<Vec<Part>, String> {
-    let mut parts = Vec::new();
-    let mut name = None;
+    let (mut parts, mut name, mut events) = (Vec::new(), None, Vec::new());
     for line in text.lines() {
         if let Some(trigger) = line.strip_prefix("desc: Trigger: ") {
             // The last one is the end of the program, which is no stretch.
             name = trigger.strip_prefix("Client Request: ");
-        } else if let Some(events) = line.strip_prefix("events: ") {
-            if !events.starts_with("Ir sysCount") {
-                return Err(format!("callgrind counted something else: {line}"));
-            }
+        } else if let Some(names) = line.strip_prefix("events: ") {
+            events = names.split_whitespace().collect();
         } else if let Some(numbers) = line.strip_prefix("totals: ") {
             let Some(name) = name.take() else { continue };
             let numbers: Result<Vec<u64>, _> = numbers.split_whitespace().map(str::parse).collect();
             let numbers = numbers.map_err(|error| format!("callgrind's {line}: {error}"))?;
-            // Zeroes at the end are left out.
-            let number = |at: usize| numbers.get(at).copied().unwrap_or(0);
-            parts.push(Part { name: name.to_owned(), instructions: number(0), system_calls: number(1) });
+            let number = |event: &str| {
+                let at = events.iter().position(|known| *known == event);
+                // Zeroes at the end of the line are left out.
+                at.map(|at| numbers.get(at).copied().unwrap_or(0)).ok_or(format!("callgrind counted no {event}"))
+            };
+            let [instructions, locked, system_calls] = [number("Ir")?, number("Ge")?, number("sysCount")?];
+            parts.push(Part { name: name.to_owned(), instructions, locked, system_calls });
         }
     }
     Ok(parts)

@@ -8,8 +8,11 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Cost {
     pub(crate) instructions: f64,
+    /// Of them, those that lock the bus: atomic read-modify-writes.
+    pub(crate) locked: f64,
     pub(crate) allocations: f64,
     pub(crate) bytes: f64,
+    /// Not a number where it cannot be told, which differs from nothing.
     pub(crate) system_calls: f64,
 }
 
@@ -32,7 +35,7 @@ impl Limits {
                 limits.rustc = line.trim().to_owned();
             } else {
                 let row =
-                    row(&cells).ok_or_else(|| format!("line {} is no name and four numbers: {line}", number + 1))?;
+                    row(&cells).ok_or_else(|| format!("line {} is no name and five numbers: {line}", number + 1))?;
                 limits.rows.push(row);
             }
         }
@@ -44,11 +47,17 @@ impl Limits {
     }
 }
 
+/// How the file says that a number cannot be told.
+pub(crate) const UNKNOWN: &str = "-";
+
 fn row(cells: &[&str]) -> Option<(String, Cost)> {
     let [name, numbers @ ..] = cells else { return None };
-    let numbers: Vec<f64> = numbers.iter().map(|cell| cell.parse().ok()).collect::<Option<_>>()?;
-    let [instructions, allocations, bytes, system_calls] = numbers[..] else { return None };
-    Some(((*name).to_owned(), Cost { instructions, allocations, bytes, system_calls }))
+    let numbers: Vec<f64> = numbers
+        .iter()
+        .map(|cell| if *cell == UNKNOWN { Some(f64::NAN) } else { cell.parse().ok() })
+        .collect::<Option<_>>()?;
+    let [instructions, locked, allocations, bytes, system_calls] = numbers[..] else { return None };
+    Some(((*name).to_owned(), Cost { instructions, locked, allocations, bytes, system_calls }))
 }
 
 /// How far a count may be from its limit.

@@ -67,7 +67,7 @@ pub(crate) fn take() -> Vec<Stretch> {
 }
 
 /// What can be added to each operation, to see it found.
-pub(crate) const FAULTS: [&str; 3] = ["extra-allocation", "extra-work", "extra-system-call"];
+pub(crate) const FAULTS: [&str; 3] = ["extra-allocation", "extra-atomic", "extra-system-call"];
 /// One more than the index into `FAULTS`, or 0.
 static FAULT: AtomicU8 = AtomicU8::new(0);
 

@@ -4,7 +4,7 @@
 //! counting (`meter`). Rules: one worker and no stand-in for it. It is either held in a block while this thread does
 //! something, or does everything itself; so each stretch runs on one thread, takes the same path every time, and needs no
 //! clock. Where other threads must have come to some point (waiters of a `sync`), a stretch in which they had not is
-//! discarded.
+//! discarded. What is to be idle was not used before: a worker may still be about to let go of it.
 
 use std::cell::Cell;
 use std::hint::black_box;
@@ -15,7 +15,8 @@ use std::thread;
 use std::time::Duration;
 
 use singletrack_queues::{
-    Budget, ConcurrentQueue, Group, Isolated, MainQueue, Queue, Runtime, Semaphore, Source, WorkItem,
+    Budget, ConcurrentQueue, Group, Isolated, MainQueue, Once, Qos, Queue, Runtime, Semaphore, Source, WorkItem,
+    Workloop,
 };
 
 use super::meter::{self, count};
@@ -25,6 +26,8 @@ pub(crate) const ALL: &[fn()] = &[
     blocks,
     queues_turned_on,
     hops,
+    classes,
+    workloop,
     sync_alone,
     sync_contended,
     one_shots,
@@ -38,6 +41,7 @@ pub(crate) const ALL: &[fn()] = &[
     timers,
     parallel_loop,
     main_queue,
+    once,
     queues,
     suspended,
 ];
@@ -47,7 +51,17 @@ const OPS: u64 = 630;
 
 fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| Runtime::builder().workers(1).thread_cap(1).build().expect("a thread for the worker"))
+    RUNTIME.get_or_init(one_worker)
+}
+
+/// Queues with classes of service have another runtime: its workers look into a line for each class from then on.
+fn runtime_with_classes() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(one_worker)
+}
+
+fn one_worker() -> Runtime {
+    Runtime::builder().workers(1).thread_cap(1).build().expect("a thread for the worker")
 }
 
 fn queue(label: &'static str) -> Queue {
@@ -88,7 +102,7 @@ impl Blocks {
         (Box::leak(Box::new(Self { name, left: AtomicUsize::new(OPS as usize), over })), is_over)
     }
 
-    /// What each block does.
+    /// What each block does: one locked instruction of those that its run is said to cost.
     fn one(&self) {
         if self.left.fetch_sub(1, Relaxed) == 1 {
             meter::end(self.name, OPS);
@@ -109,8 +123,8 @@ fn hold_queue(queue: &Queue) -> Held {
     hold(|block| queue.submit(block))
 }
 
-fn hold_worker() -> Held {
-    hold(|block| runtime().spawn(block))
+fn hold_worker(runtime: &Runtime) -> Held {
+    hold(|block| runtime.spawn(block))
 }
 
 fn blocks() {
@@ -121,15 +135,22 @@ fn blocks() {
 }
 
 fn queues_turned_on() {
-    let queues: Vec<Queue> = (0..OPS).map(|_| queue("idle")).collect();
+    turn_on(runtime(), "submit, turning a queue on", "run a queue with one block", || queue("idle"));
+}
+
+fn turn_on(runtime: &Runtime, submit: &'static str, run: &'static str, make: impl Fn() -> Queue) {
+    let queues: Vec<Queue> = (0..OPS).map(|_| make()).collect();
     let mut idle = queues.iter();
-    let (on, run) = ("submit, turning a queue on", "run a queue with one block");
-    submit_and_run(hold_worker(), on, run, |blocks| {
+    submit_and_run(hold_worker(runtime), submit, run, |blocks| {
         idle.next().expect("as many as operations").submit(|| blocks.one());
     });
 }
 
 fn hops() {
+    hop_between(runtime(), "hop to another queue", ["ping", "pong"].map(queue));
+}
+
+fn hop_between(runtime: &Runtime, name: &'static str, pair: [Queue; 2]) {
     fn hop(pair: Arc<[Queue; 2]>, at: usize, blocks: &'static Blocks) {
         if blocks.left.load(Relaxed) > 0 {
             let onward = pair.clone();
@@ -137,13 +158,30 @@ fn hops() {
             blocks.one();
         }
     }
-    let pair = Arc::new(["ping", "pong"].map(queue));
-    let (blocks, over) = Blocks::new("hop to another queue");
-    let held = hold_worker();
+    let pair = Arc::new(pair);
+    let (blocks, over) = Blocks::new(name);
+    let held = hold_worker(runtime);
     let first = pair.clone();
     pair[0].submit(move || hop(first, 1, blocks));
     held.go.send(()).expect("the worker waits for it");
     over.recv().expect("all hops were made");
+}
+
+fn classes() {
+    let runtime = runtime_with_classes();
+    let urgent = |label| Queue::builder(label).runtime(runtime).qos(Qos::UserInteractive).build();
+    turn_on(runtime, "submit, turning an urgent queue on", "run an urgent queue with one block", || urgent("idle"));
+    hop_between(runtime, "hop to another urgent queue", ["ping", "pong"].map(urgent));
+    hop_between(runtime, "hop, of default class beside classes", ["ping", "pong"].map(|label| runtime.queue(label)));
+}
+
+fn workloop() {
+    let workloop = Workloop::builder("workloop").runtime(runtime_with_classes()).build();
+    count("sync on a workloop", OPS, || workloop.sync(Qos::Default, || _ = black_box(0)));
+    let held = hold(|block| workloop.submit(Qos::Default, block));
+    submit_and_run(held, "submit to a workloop", "run a block of a workloop", |blocks| {
+        workloop.submit(Qos::Default, || blocks.one());
+    });
 }
 
 fn sync_alone() {
@@ -197,7 +235,7 @@ fn sync_contended() {
 }
 
 fn one_shots() {
-    submit_and_run(hold_worker(), "spawn a one-shot block", "run a one-shot block", |blocks| {
+    submit_and_run(hold_worker(runtime()), "spawn a one-shot block", "run a one-shot block", |blocks| {
         runtime().spawn(|| blocks.one());
     });
 }
@@ -259,7 +297,7 @@ fn concurrent() {
     count("sync on a concurrent queue", OPS, || queue.sync(|| _ = black_box(0)));
     count("barrier_sync on a concurrent queue", OPS, || queue.barrier_sync(|| _ = black_box(0)));
     let (submit, run) = ("submit to a concurrent queue", "run a concurrent block");
-    submit_and_run(hold_worker(), submit, run, |blocks| queue.submit(|| blocks.one()));
+    submit_and_run(hold_worker(runtime()), submit, run, |blocks| queue.submit(|| blocks.one()));
     let (submit, run) = ("submit a barrier", "run a barrier");
     let held = hold(|block| queue.barrier(block));
     submit_and_run(held, submit, run, |blocks| queue.barrier(|| blocks.one()));
@@ -302,6 +340,11 @@ fn main_queue() {
     meter::end("run a block of a main queue", OPS);
     assert!(!more, "one turn runs what waits");
     count("sync on a main queue, from its thread", OPS, || handle.sync(|| _ = black_box(0)));
+}
+
+fn once() {
+    let once = Once::new();
+    count("get a value that is made once", OPS, || _ = black_box(once.get_or_init(|| 1)));
 }
 
 fn queues() {

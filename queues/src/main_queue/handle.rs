@@ -16,6 +16,7 @@ use crate::runtime::Runtime;
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::sync::now;
 use crate::task::{Origin, Promise, Task};
+use crate::time::When;
 
 /// What the handles and the owner share.
 pub(super) struct Shared {
@@ -160,7 +161,7 @@ impl MainHandle {
     #[track_caller]
     pub fn sync<R: Send, F: FnOnce() -> R + Send>(&self, f: F) -> R {
         let site = Location::caller();
-        match self.sync_until(None, f, site) {
+        match self.sync_within(When::NEVER, f, site) {
             Ok(value) => value,
             Err(_) => {
                 panic!(
@@ -180,12 +181,24 @@ impl MainHandle {
     /// With the panic of `f`.
     #[track_caller]
     pub fn sync_timeout<R: Send, F: FnOnce() -> R + Send>(&self, timeout: Duration, f: F) -> Result<R, SyncError> {
-        self.sync_until(Some(timeout), f, Location::caller())
+        self.sync_within(When::from(timeout), f, Location::caller())
     }
 
-    pub(super) fn sync_until<R: Send, F: FnOnce() -> R + Send>(
+    /// As [`sync_timeout`](Self::sync_timeout), with a point in time: by either clock, see [`When`].
+    ///
+    /// # Errors
+    /// As for `sync_timeout`.
+    ///
+    /// # Panics
+    /// With the panic of `f`.
+    #[track_caller]
+    pub fn sync_until<R: Send, F: FnOnce() -> R + Send>(&self, when: impl Into<When>, f: F) -> Result<R, SyncError> {
+        self.sync_within(when.into(), f, Location::caller())
+    }
+
+    fn sync_within<R: Send, F: FnOnce() -> R + Send>(
         &self,
-        timeout: Option<Duration>,
+        when: When,
         f: F,
         site: &'static Location<'static>,
     ) -> Result<R, SyncError> {
@@ -198,10 +211,9 @@ impl MainHandle {
         let timed = Arc::new(Timed::new(site, &mut body));
         // Refused: dropped here, which ends the wait below at once.
         drop(self.shared.inbox.push(Entry::waiter(timed.clone()), |entry| entry));
-        match timed.wait(timeout.and_then(|timeout| now().checked_add(timeout))) {
-            Claim::Withdrawn => {
-                Err(SyncError::Timeout { label: self.label().to_owned(), after: timeout.unwrap_or_default() })
-            }
+        let begin = now();
+        match timed.wait(when) {
+            Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: begin.elapsed() }),
             Claim::Dropped => Err(gone()),
             _ => match result {
                 Some(Ok(value)) => Ok(value),
@@ -211,7 +223,16 @@ impl MainHandle {
         }
     }
 
-    /// Submits a block once `delay` has passed. Dropping the [`Timer`] does not cancel it.
+    /// Submits a block once `delay` has passed; see [`submit_when`](Self::submit_when).
+    ///
+    /// # Panics
+    /// As for `submit_when`.
+    #[track_caller]
+    pub fn submit_after<F: FnOnce() + Send + 'static>(&self, delay: Duration, f: F) -> Timer {
+        self.submit_when(delay, f)
+    }
+
+    /// Submits a block when the time has come, by either clock; see [`When`]. Dropping the [`Timer`] does not cancel it.
     ///
     /// The time is kept by a runtime: the one that the queue was [given](crate::MainQueue::with_runtime), or the default
     /// one, which is started here if it was not yet.
@@ -219,7 +240,7 @@ impl MainHandle {
     /// # Panics
     /// When the default runtime is needed and cannot be started, see [`Runtime::global`].
     #[track_caller]
-    pub fn submit_after<F: FnOnce() + Send + 'static>(&self, delay: Duration, f: F) -> Timer {
+    pub fn submit_when<F: FnOnce() + Send + 'static>(&self, when: impl Into<When>, f: F) -> Timer {
         let (handle, site) = (self.clone(), Location::caller());
         let runtime = self.shared.runtime.clone().unwrap_or_else(Runtime::global);
         if !runtime.pool().accepts() {
@@ -228,10 +249,9 @@ impl MainHandle {
                 "a block for later, submitted to \"{}\" at {site}, was dropped: its runtime was shut down",
                 self.label()
             );
-            return Timer::new(runtime, None);
+            return Timer::refused(runtime);
         }
-        let key = runtime.pool().add_timer(delay, Box::new(move || handle.submit_at(f, site)));
-        Timer::new(runtime, Some(key))
+        Timer::start(runtime, when.into(), move || handle.submit_at(f, site))
     }
 
     /// Asks the main queue to stop: what was submitted before still runs, then [`run`](crate::MainQueue::run) returns. A

@@ -17,6 +17,7 @@ use super::handle::MainHandle;
 use super::place::Place;
 use crate::queue::Timer;
 use crate::task::Task;
+use crate::time::When;
 
 /// A value that lives on the thread of a [`MainQueue`]: widgets, an `Rc`, whatever is not [`Send`]. This handle is: its
 /// closures travel to the value.
@@ -154,6 +155,13 @@ impl<T: 'static> Local<T> {
     pub fn submit_after<F: FnOnce(&mut T) + Send + 'static>(&self, delay: Duration, f: F) -> Timer {
         let reach = self.reach(Location::caller(), f);
         self.handle().submit_after(delay, reach)
+    }
+
+    /// Submits a block that gets the value when the time has come; see [`MainHandle::submit_when`].
+    #[track_caller]
+    pub fn submit_when<F: FnOnce(&mut T) + Send + 'static>(&self, when: impl Into<When>, f: F) -> Timer {
+        let reach = self.reach(Location::caller(), f);
+        self.handle().submit_when(when, reach)
     }
 
     /// Runs `f` with the value on the main thread and returns what it returns; see [`MainHandle::sync`].

@@ -3,7 +3,6 @@
 //! For the pool: who schedules the queue drains it at once, on its own thread. Uses [`State`] and [`Held`] in the order of
 //! `drain`, `leave_held` and `resume` in `queue/core`.
 
-use std::ptr::NonNull;
 use std::sync::Arc;
 
 use loom::thread;
@@ -67,7 +66,7 @@ impl Place {
             loop {
                 if !self.state.is_clear() {
                     self.mail.set_front(node);
-                    if self.held.enter(self.lane.node(), || self.state.hold()) {
+                    if self.held.enter(self.lane.node(), |_| 1, || self.state.hold()) {
                         return;
                     }
                 }
@@ -147,8 +146,8 @@ fn resumed_or_shut_down() {
         thread::spawn(move || place.resume(0, 1))
     };
     begin();
-    let lanes: Vec<NonNull<_>> = place.held.take_all();
-    for lane in &lanes {
+    let lanes = place.held.take_all();
+    for (lane, _) in &lanes {
         assert_eq!(*lane, place.lane.node());
         // SAFETY: the drain right is ours: what is in it is dropped.
         unsafe { assert!(place.mail.unlink(place.mail.front()).is_none()) };

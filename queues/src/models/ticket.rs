@@ -79,9 +79,9 @@ impl Waiting {
 
     /// `QueueCore::send_token`, and `Token::run` as soon as may be.
     fn lift(&self) {
-        if self.ticket.waits_below(Qos::UserInitiated) {
+        if self.ticket.send_token(Qos::UserInitiated) {
             self.handles.fetch_add(1, Relaxed);
-            match self.ticket.overtake() {
+            match self.ticket.overtake(Qos::UserInitiated) {
                 Overtook::First => return self.drain(),
                 Overtook::Revived => self.drain(),
                 Overtook::Nothing => {}
@@ -117,7 +117,7 @@ fn a_lift_meets_a_schedule() {
         let waiting = waiting.clone();
         thread::spawn(move || {
             assert!(waiting.lifts.add(Qos::UserInitiated));
-            if waiting.ticket.waits_below(Qos::UserInitiated) {
+            if waiting.ticket.send_token(Qos::UserInitiated) {
                 waiting.token.store(true, Relaxed);
             }
         })
@@ -128,11 +128,29 @@ fn a_lift_meets_a_schedule() {
     let mut line = class(&waiting);
     assert_eq!(waiting.ticket.schedule(line), Scheduled::Push);
     let now = class(&waiting);
-    if now > line && waiting.ticket.waits_below(now) {
+    if now > line {
+        waiting.ticket.enter(now);
         line = now;
     }
     lifter.join().expect("it does not panic");
     assert!(line == Qos::UserInitiated || waiting.token.load(Relaxed), "it waits in the lower line alone");
+}
+
+/// A token of an earlier lift is met while the queue is scheduled and lifted anew: it serves, or another one is sent.
+fn a_lift_meets_an_old_token() {
+    let waiting = Waiting::new(2);
+    waiting.ticket.schedule(Qos::Utility);
+    assert!(waiting.ticket.send_token(Qos::UserInitiated));
+    assert!(waiting.ticket.meet().drains, "the entry came first");
+    let worker = {
+        let waiting = waiting.clone();
+        thread::spawn(move || waiting.ticket.overtake(Qos::UserInitiated) == Overtook::First)
+    };
+    begin();
+    assert_eq!(waiting.ticket.schedule(Qos::Utility), Scheduled::Push);
+    let sent = waiting.ticket.send_token(Qos::UserInitiated);
+    let overtaken = worker.join().expect("it does not panic");
+    assert!(overtaken || sent, "it waits in the lower line alone");
 }
 
 #[test]
@@ -144,6 +162,7 @@ fn entry_against_token() {
 #[test]
 fn lift_against_schedule() {
     check(4, a_lift_meets_a_schedule);
+    check(4, a_lift_meets_an_old_token);
 }
 
 #[test]
@@ -158,4 +177,5 @@ fn entry_against_token_bites() {
 fn lift_against_schedule_bites() {
     bites("ticket: scheduling has no fence", 4, a_lift_meets_a_schedule);
     bites("ticket: a lift has no fence", 4, a_lift_meets_a_schedule);
+    bites("ticket: a token that was met stays noted", 4, a_lift_meets_an_old_token);
 }

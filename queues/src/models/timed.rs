@@ -9,6 +9,7 @@ use loom::thread;
 use super::{begin, bites, check};
 use crate::queue::timed::{Claim, Timed};
 use crate::sync::{OwnerCell, now};
+use crate::time::When;
 
 struct Cells {
     closure: OwnerCell<u32>,
@@ -42,7 +43,7 @@ fn a_deadline_passes(drops: bool) {
         }
     });
     begin();
-    let claim = timed.wait(Some(now()));
+    let claim = timed.wait(When::from(now()));
     // SAFETY: whatever the outcome, it is ours again.
     let runs = unsafe { cells.closure.get() };
     assert_eq!(runs, u32::from(claim == Claim::Ran));

@@ -15,8 +15,8 @@ use crate::sync::atomic::{
     AtomicBool,
     Ordering::{Acquire, Release},
 };
-use crate::sync::{Mutex, lock};
-use crate::timer::Timers;
+use crate::sync::{Mutex, lock, now};
+use crate::timer::{Fire, Timers};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -35,7 +35,8 @@ impl Office {
 
     /// `Pool::add_timer`.
     fn add(&self, delay: Duration) {
-        match self.timers.add(delay, Box::new(|| {})).1 {
+        let fire = Fire::Once(Box::new(|| {}));
+        match self.timers.add_at(now().checked_add(delay), Duration::ZERO, fire).1 {
             Some(Some(keeper)) => self.parkers[keeper].unpark(),
             Some(None) => {
                 if let Some(parker) = self.sleep.take_any() {
@@ -147,7 +148,8 @@ fn two_fire() {
     let fired = Arc::new(Mutex::new(Vec::new()));
     for number in 0..2 {
         let fired = fired.clone();
-        timers.add(Duration::ZERO, Box::new(move || lock(&fired).push(number)));
+        let fire = Fire::Once(Box::new(move || lock(&fired).push(number)));
+        timers.add_at(Some(now()), Duration::ZERO, fire);
     }
     let other = {
         let timers = timers.clone();

@@ -9,12 +9,6 @@ use crate::sync::atomic::Ordering::Relaxed;
 use crate::timer::{Fire, Key};
 
 impl Pool {
-    /// Adds a timer; see [`Timers::add`](crate::timer::Timers::add).
-    pub(crate) fn add_timer(&self, delay: Duration, fire: Box<dyn FnOnce() + Send>) -> Key {
-        let added = self.timers.add(delay, fire);
-        self.added_timer(added)
-    }
-
     /// Adds a timer; see [`Timers::add_at`](crate::timer::Timers::add_at).
     pub(crate) fn add_timer_at(&self, at: Option<Instant>, leeway: Duration, fire: Fire) -> Key {
         let added = self.timers.add_at(at, leeway, fire);

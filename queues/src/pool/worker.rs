@@ -126,7 +126,8 @@ pub(super) fn run(pool: Arc<Pool>, slot: usize, post: Option<usize>) {
     // The monitor may have gone to sleep while this thread was being started.
     pool.monitor.running();
     let turns = Turns::default();
-    Worker { local: &local, pool: &pool, place, searching: true, tick: 0, pulse: 0, turns, class: Qos::Default }.work();
+    let (around, class) = (false, Qos::Default);
+    Worker { local: &local, pool: &pool, place, searching: true, tick: 0, pulse: 0, turns, around, class }.work();
     LOCAL.set(ptr::null());
     while let Some(runnable) = local.own.pop(&place.exposed) {
         pool.discard(runnable);
@@ -144,6 +145,8 @@ struct Worker<'a> {
     tick: u32,
     pulse: u64,
     turns: Turns,
+    /// The injector's turn has come: kept until the default class has its own, which may be many turns later.
+    around: bool,
     /// Of the runnable that it took last.
     class: Qos,
 }
@@ -172,18 +175,20 @@ impl Worker<'_> {
     fn take(&mut self) -> Option<Runnable> {
         self.tick += 1;
         let pulse = self.pool.pulse.load(Relaxed);
-        let around = self.tick >= LOOK_AROUND || pulse != self.pulse;
-        if around {
+        if self.tick >= LOOK_AROUND || pulse != self.pulse {
             (self.tick, self.pulse) = (0, pulse);
+            self.around = true;
             self.poll();
         }
-        if self.pool.is_graded() { self.take_graded(around) } else { self.take_default(around) }
+        if self.pool.is_graded() { self.take_graded() } else { self.take_default() }
     }
 
     /// From the lines of all classes, in the order of this turn.
-    fn take_graded(&mut self, around: bool) -> Option<Runnable> {
+    // Not inlined, so that a runtime without classes has one short path.
+    #[inline(never)]
+    fn take_graded(&mut self) -> Option<Runnable> {
         let (qos, runnable) = self.turns.next().into_iter().find_map(|qos| {
-            let found = if qos == Qos::Default { self.take_default(around) } else { self.pool.shared.pop_as(qos) };
+            let found = if qos == Qos::Default { self.take_default() } else { self.pool.shared.pop_as(qos) };
             found.map(|runnable| (qos, runnable))
         })?;
         if self.class != qos {
@@ -193,10 +198,13 @@ impl Worker<'_> {
         Some(runnable)
     }
 
-    /// From the line of the default class; `around`: first what came from other threads.
-    fn take_default(&mut self, around: bool) -> Option<Runnable> {
+    /// From the line of the default class; now and then first what came from other threads.
+    #[inline(always)]
+    fn take_default(&mut self) -> Option<Runnable> {
         let (own, pool, exposed) = (&self.local.own, self.pool, &self.place.exposed);
-        if around && let Some(runnable) = own.pop_shared(&pool.shared) {
+        if std::mem::take(&mut self.around)
+            && let Some(runnable) = own.pop_shared(&pool.shared)
+        {
             return Some(runnable);
         }
         if let Some(runnable) = own.pop(exposed) {

@@ -96,6 +96,35 @@ impl Body {
         }
     }
 
+    /// Somebody who is in waits for a node that is to come in, here and in what this targets. The target first, as who leaves
+    /// leaves it first. `false`: nobody is in.
+    pub(super) fn try_join(&self) -> bool {
+        if let Target::Concurrent(up) = &self.target
+            && !up.try_join()
+        {
+            return false;
+        }
+        let joined = self.gate.try_join();
+        if !joined {
+            self.target.leave();
+        }
+        joined
+    }
+
+    /// What [joined](Self::try_join) goes to where it runs.
+    ///
+    /// # Safety
+    /// As for [`Target::push`].
+    pub(super) unsafe fn push_up(&self, node: NonNull<Node>, place: Place) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match &self.target {
+                Target::Concurrent(up) => up.push_up(node, place),
+                target => target.push(node, place),
+            }
+        }
+    }
+
     /// Puts a node into the mailbox; whoever turns it on sends the drain.
     ///
     /// # Safety
@@ -211,9 +240,9 @@ impl Drop for InWrite {
     }
 }
 
-/// A lane has its turn in a concurrent queue: it leaves on drop.
+/// A queue has its turn in a concurrent one: it leaves on drop.
 pub(super) struct LaneTurn {
-    _in: InRead,
+    _inside: InRead,
 }
 
 /// A counted handle of a user, or of a queue that targets this one.
@@ -270,7 +299,7 @@ impl Handle {
 
     /// For a queue that targets this one, and has its turn in it.
     pub(super) fn lane_turn(&self) -> LaneTurn {
-        LaneTurn { _in: InRead(self.0.clone()) }
+        LaneTurn { _inside: InRead(self.0.clone()) }
     }
 
     /// Submits a block that runs beside others.
@@ -307,6 +336,15 @@ impl Handle {
 
     pub(crate) fn activate(&self) {
         self.resumed(self.state.activate());
+    }
+
+    /// The narrowest of the chain.
+    pub(crate) fn room(&self) -> usize {
+        let width = |level| match level {
+            Level::Serial(_) => 1,
+            Level::Concurrent(body) => body.gate.width() as usize,
+        };
+        self.level().chain().map(width).min().unwrap_or(1)
     }
 
     pub(crate) fn level(&self) -> Level<'_> {

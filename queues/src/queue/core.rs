@@ -19,7 +19,7 @@ use crate::pool::{Go, Mark, Place, Pool};
 use crate::qos::Qos;
 use crate::runtime::Owner;
 use crate::state::{Resumed, State};
-use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicBool, AtomicUsize};
 
 /// Blocks that a queue may run before others get their turn. Time ends a turn too, see [`Go`].
 const BUDGET: u32 = 256;
@@ -32,17 +32,15 @@ pub(crate) struct QueueCore {
     pub(super) node: Node,
     pub(super) mail: Mailbox,
     pub(super) state: State,
+    pub(super) ticket: Ticket,
+    pub(super) qos: Qos,
+    /// It waits in its target, whose root it has lifted. Guarded by the drain right.
+    pub(super) lifts_root: AtomicBool,
     pub(super) lifts: Lifts,
     pub(super) handles: AtomicUsize,
     pub(super) target: Target,
     label: Cow<'static, str>,
     pub(super) specifics: Specifics,
-    pub(super) qos: Qos,
-    pub(super) ticket: Ticket,
-    /// It waits in its target, whose root it has lifted. Guarded by the drain right.
-    pub(super) lifts_root: AtomicBool,
-    /// It waits in its concurrent target, or has its turn there, and so leaves it. Guarded by the drain right.
-    pub(super) is_in_target: AtomicBool,
 }
 
 /// A million idle queues are normal. (Atomics that are watched by a model are larger.)
@@ -77,7 +75,6 @@ impl QueueCore {
             qos,
             ticket: Ticket::new(),
             lifts_root: AtomicBool::new(false),
-            is_in_target: AtomicBool::new(false),
         };
         NonNull::from(Box::leak(Box::new(core)))
     }
@@ -161,6 +158,7 @@ impl QueueCore {
     ///
     /// # Safety
     /// The caller has the drain right, and the front is in place. The queue may be freed when this returns.
+    #[inline(always)]
     pub(super) unsafe fn drain(this: NonNull<Self>) {
         // SAFETY: a queue with a front is alive until the drain right is given up.
         let core = unsafe { this.as_ref() };
@@ -252,10 +250,8 @@ impl QueueCore {
         unsafe { self.mail.set_front(front) };
         let pool = Arc::as_ptr(self.pool());
         mark.lane(outer);
-        // Relaxed: guarded by the drain right. Who takes it from the list does not take it from the target.
-        self.is_in_target.store(false, Relaxed);
         // SAFETY: as in `drain`. The queue is not touched after `hold` succeeded: `enter` has its address only.
-        let held = unsafe { &*pool }.held.enter(self.lane(), || self.state.hold());
+        let held = unsafe { &*pool }.held.enter(self.lane(), Self::discard_held, || self.state.hold());
         if !held {
             mark.lane(self.lane().as_ptr());
         }
@@ -304,14 +300,16 @@ impl QueueCore {
         }
     }
 
-    unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
+    pub(super) unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
         let this = node.cast::<Self>();
         // SAFETY: the node of a queue, whose holder passes the drain right on with it, or that holds a handle.
         unsafe {
             let met = this.as_ref().ticket.meet();
             if met.drains {
-                let _turn = this.as_ref().leaves_target();
-                Self::drain(this);
+                this.as_ref().leaves_target();
+                // As a part of its target it may have been taken from a lower line than its own: on a drain that ran already.
+                let qos = this.as_ref().qos;
+                qos.at_least(|| Self::drain(this));
             }
             if met.has_handle {
                 Self::drop_handle(this);
@@ -322,14 +320,14 @@ impl QueueCore {
 
     unsafe fn nothing_to_finish(_: NonNull<Node>) {}
 
-    unsafe fn discard(node: NonNull<Node>) -> u64 {
+    pub(super) unsafe fn discard(node: NonNull<Node>) -> u64 {
         let this = node.cast::<Self>();
         // SAFETY: as in `run`.
         unsafe {
             let met = this.as_ref().ticket.meet();
             let mut count = 0;
             if met.drains {
-                let _turn = this.as_ref().leaves_target();
+                this.as_ref().leaves_target();
                 count = Self::discard_from(this, this.as_ref().mail.front());
             }
             if met.has_handle {
@@ -337,6 +335,13 @@ impl QueueCore {
             }
             count
         }
+    }
+
+    /// As `discard`, out of the list of the held: with the drain right, which its ticket does not know of.
+    unsafe fn discard_held(node: NonNull<Node>) -> u64 {
+        let this = node.cast::<Self>();
+        // SAFETY: the caller took it out of the list; it left its front in place when it entered.
+        unsafe { Self::discard_from(this, this.as_ref().mail.front()) }
     }
 
     unsafe fn label_of(node: NonNull<Node>) -> *const str {

@@ -112,17 +112,18 @@ pub(super) fn with_current<R>(f: impl FnOnce(Level<'_>) -> R) -> Option<R> {
     Some(f(unsafe { frames().next()?.level() }))
 }
 
-/// The label of a queue that this thread is in, and that must be left before `level` can run here, as a barrier or not.
-///
-/// Decided by the first queue that both chains have: who is in that one is in all its targets.
+/// The label of a queue that this thread is in, and that must be left before `level` can go on, for a barrier of it or not: a
+/// serial queue or a barrier that both need, or what a barrier has to wait for. To be asked by whoever cannot have `level` at
+/// once, and would wait.
 pub(super) fn blocks_on(level: Level<'_>, barrier: bool) -> Option<String> {
     frames().find_map(|place| {
         // SAFETY: used within this call, in a block of it.
         let inside = unsafe { place.level() };
-        let (depth, first) =
-            inside.chain().enumerate().find(|(_, mine)| level.chain().any(|theirs| theirs.is(*mine)))?;
-        let mine_is_alone = matches!(first, Level::Serial(_)) || depth == 0 && place.is_barrier();
-        (mine_is_alone || barrier && first.is(level)).then(|| inside.label().to_owned())
+        let needed = |(depth, mine): (usize, Level<'_>)| {
+            let alone = matches!(mine, Level::Serial(_)) || depth == 0 && place.is_barrier();
+            alone && level.chain().any(|theirs| theirs.is(mine)) || barrier && mine.is(level)
+        };
+        inside.chain().enumerate().any(needed).then(|| inside.label().to_owned())
     })
 }
 

@@ -95,12 +95,12 @@ pub enum SyncError {
     Timeout {
         /// The queue.
         label: String,
-        /// The time that was given.
+        /// How long was waited.
         after: Duration,
     },
     /// This thread is in a block that the queue waits for.
     Deadlock(DeadlockError),
-    /// The runtime was shut down, or the main queue dropped.
+    /// The runtime was shut down, the main queue dropped, or this process is a fork child.
     Shutdown {
         /// The queue.
         label: String,
@@ -115,7 +115,10 @@ impl fmt::Display for SyncError {
             }
             Self::Deadlock(error) => error.fmt(f),
             Self::Shutdown { label } => {
-                write!(f, "queue \"{label}\" is gone: its runtime was shut down, or its main queue dropped")
+                write!(
+                    f,
+                    "queue \"{label}\" is gone: its runtime was shut down, its main queue dropped, or this is a fork child"
+                )
             }
         }
     }

@@ -10,36 +10,40 @@ use std::ptr::NonNull;
 
 use super::Queue;
 use super::core::QueueCore;
-use super::ticket::Overtook;
 use crate::block::{self, Kind, Node, Runnable, VTable};
 use crate::catch::Payload;
 use crate::pool::Place;
 use crate::qos::Qos;
-use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// How many wait for a queue, by their class: a byte for each class but the lowest, which lifts nothing.
+/// How many wait for a queue, by their class: sixteen bits for each class but the lowest, which lifts nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Lifts(AtomicU32);
+pub(crate) struct Lifts(AtomicU64);
+
+/// The width of one count.
+const BITS: u32 = 16;
+/// A full one: so many work items of a class can wait in one queue, and more threads than any system has.
+const FULL: u64 = (1 << BITS) - 1;
 
 impl Lifts {
-    fn one(qos: Qos) -> u32 {
-        1 << (8 * (qos as u32 - 1))
+    fn one(qos: Qos) -> u64 {
+        1 << (BITS * (qos as u32 - 1))
     }
 
     /// The highest class of those who wait.
     #[inline]
     pub(crate) fn highest(&self) -> Option<Qos> {
-        // Relaxed: ordered by the fences in `Ticket::schedule` and `Ticket::waits_below`.
+        // Relaxed: ordered by the fences in `Ticket::schedule` and `Ticket::send_token`.
         match self.0.load(Relaxed) {
             0 => None,
-            counts => Some(Qos::ALL[1 + (31 - counts.leading_zeros() as usize) / 8]),
+            counts => Some(Qos::ALL[1 + (counts.ilog2() / BITS) as usize]),
         }
     }
 
-    /// Counts one more. `false`: 255 of this class wait already, and lift it without this one.
+    /// Counts one more. `false`: the count is full, and its queue lifted without this one.
     pub(crate) fn add(&self, qos: Qos) -> bool {
         let one = Self::one(qos);
-        let step = |counts: u32| (counts / one % 256 < 255).then(|| counts + one);
+        let step = |counts: u64| ((counts / one) & FULL < FULL).then(|| counts + one);
         // Relaxed: as in `highest`.
         self.0.fetch_update(Relaxed, Relaxed, step).is_ok()
     }
@@ -51,8 +55,8 @@ impl Lifts {
 }
 
 impl QueueCore {
-    /// The end of the chain of serial targets: what waits in the pool, or in a concurrent queue, where a lift does nothing.
-    fn root(&self) -> &Self {
+    /// The end of the chain of serial targets: what waits in the pool, or in a concurrent queue, which is not lifted.
+    pub(super) fn root(&self) -> &Self {
         self.serial_chain().last().unwrap_or(self)
     }
 
@@ -65,7 +69,8 @@ impl QueueCore {
     /// Counts a lift of the end of the chain to `qos`, if that is higher than its own class.
     pub(super) fn lift_root(&self, qos: Qos) -> bool {
         let root = self.root();
-        if qos <= root.qos {
+        // The lifts of a queue on a concurrent one count its guests, see `visit`.
+        if qos <= root.qos || !root.target.is_pool() {
             return false;
         }
         // From now on: what waits already has no ticket, and is not lifted.
@@ -81,8 +86,8 @@ impl QueueCore {
     /// What was lifted may wait in a lower line: then a token goes into the higher one.
     pub(super) fn send_token(&self, qos: Qos) {
         let root = self.root();
-        if root.ticket.waits_below(qos) {
-            root.pool().submit_as(Runnable(Token::node(root.handle())), Place::Back, qos);
+        if root.target.is_pool() && root.ticket.send_token(qos) {
+            root.pool().submit_as(Runnable(Token::node(root.handle(), qos)), Place::Back, qos);
         }
     }
 }
@@ -99,7 +104,7 @@ impl<'a> Lift<'a> {
     pub(super) fn here(core: &'a QueueCore) -> Option<Self> {
         let qos = Qos::current();
         // Whatever is lower than the default lifts nothing that counts: the lowest class has no count.
-        (qos > Qos::Background && core.lift_root(qos)).then_some(Self { core, qos })
+        (qos > Qos::Background && core.lift_root(qos)).then(|| Self { core, qos })
     }
 
     /// To be called when what is waited for stands in the queue.
@@ -145,6 +150,7 @@ impl Queue {
 struct Token {
     node: Node,
     queue: Queue,
+    qos: Qos,
 }
 
 impl Token {
@@ -156,31 +162,22 @@ impl Token {
         label: block::no_label,
     };
 
-    fn node(queue: Queue) -> NonNull<Node> {
+    fn node(queue: Queue, qos: Qos) -> NonNull<Node> {
         let site = queue.core().site();
-        NonNull::from(Box::leak(Box::new(Self { node: Node::new(&Self::VTABLE, site), queue }))).cast()
+        NonNull::from(Box::leak(Box::new(Self { node: Node::new(&Self::VTABLE, site), queue, qos }))).cast()
     }
 
     /// # Safety
     /// The pool had it.
-    unsafe fn take(node: NonNull<Node>) -> Queue {
+    unsafe fn take(node: NonNull<Node>) -> Self {
         // SAFETY: made by `node`, met once.
-        unsafe { Box::from_raw(node.cast::<Self>().as_ptr()) }.queue
+        *unsafe { Box::from_raw(node.cast::<Self>().as_ptr()) }
     }
 
     unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
         // SAFETY: the pool had it.
-        let queue = unsafe { Self::take(node) };
-        let core = queue.core();
-        // For the entry, should it be overtaken: it outlives this token.
-        let for_entry = core.handle();
-        match core.ticket.overtake() {
-            Overtook::Nothing => return None,
-            Overtook::First => std::mem::forget(for_entry),
-            Overtook::Revived => drop(for_entry),
-        }
-        // SAFETY: the ticket gave us the drain right, and `queue` keeps it.
-        unsafe { QueueCore::drain(NonNull::from(core)) };
+        let Self { queue, qos, .. } = unsafe { Self::take(node) };
+        queue.core().run_token(qos);
         None
     }
 
@@ -215,10 +212,10 @@ mod tests {
     fn a_full_count_is_left_alone() {
         let lifts = Lifts::default();
         for class in [Qos::Default, Qos::UserInitiated] {
-            assert!((0..255).all(|_| lifts.add(class)));
+            assert!((0..FULL).all(|_| lifts.add(class)));
             assert!(!lifts.add(class));
         }
-        (0..255).for_each(|_| lifts.remove(Qos::UserInitiated));
+        (0..FULL).for_each(|_| lifts.remove(Qos::UserInitiated));
         assert_eq!(lifts.highest(), Some(Qos::Default));
     }
 }

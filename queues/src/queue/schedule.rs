@@ -1,8 +1,8 @@
 //! How a queue that has something to run comes to run: it waits in its target, or in a line of the pool.
 //!
-//! Not for: what a line is (`pool/find`), the drain (`core`).
+//! Not for: what a line is (`pool/find`), turns in a concurrent target (`visit`), the drain (`core`).
 
-use super::concurrent::LaneTurn;
+use super::Queue;
 use super::core::QueueCore;
 use super::target::Target;
 use super::ticket::Scheduled;
@@ -17,29 +17,29 @@ impl QueueCore {
         match &self.target {
             Target::Pool(owner) if owner.pool().is_graded() => self.schedule_graded(owner.pool(), place),
             Target::Pool(owner) => owner.pool().submit(Runnable(self.lane()), place),
-            Target::Concurrent(_) => {
-                self.node.next.store(std::ptr::null_mut(), Relaxed);
-                self.is_in_target.store(true, Relaxed);
-                // SAFETY: with the drain right the own node is in no list; `leaves_target` sees to it that it leaves.
-                unsafe { self.target.push(self.lane(), place) }
-            }
-            Target::Queue(target) => {
-                // It may have served as the stub of the own mailbox: then it still points at what came behind it there.
-                // Relaxed: the push publishes it.
-                self.node.next.store(std::ptr::null_mut(), Relaxed);
-                // A target of its class, or a higher one, sees to its root itself.
-                if self.qos > target.core().qos && self.lift_root(self.qos) {
-                    // Kept: with the push this queue may be drained and freed, and it was what kept the target.
-                    let (target, qos) = (target.clone(), self.qos);
-                    self.lifts_root.store(true, Relaxed);
-                    // SAFETY: with the drain right the own node is in no list.
-                    unsafe { target.core().push(self.lane()) };
-                    target.core().send_token(qos);
-                } else {
-                    // SAFETY: as above.
-                    unsafe { target.core().push(self.lane()) }
-                }
-            }
+            Target::Queue(target) => self.schedule_on(target),
+            Target::Concurrent(target) => self.schedule_in(target, place),
+        }
+    }
+
+    /// As [`schedule`](Self::schedule), in a serial target.
+    // Not inlined, so that a queue on the pool has a short path.
+    #[inline(never)]
+    fn schedule_on(&self, target: &Queue) {
+        // It may have served as the stub of the own mailbox: then it still points at what came behind it there. Relaxed: the
+        // push publishes it.
+        self.node.next.store(std::ptr::null_mut(), Relaxed);
+        // A target of its class, or a higher one, sees to its root itself.
+        if self.qos > target.core().qos && self.lift_root(self.qos) {
+            // Kept: with the push this queue may be drained and freed, and it was what kept the target.
+            let (target, qos) = (target.clone(), self.qos);
+            self.lifts_root.store(true, Relaxed);
+            // SAFETY: with the drain right the own node is in no list.
+            unsafe { target.core().push(self.lane()) };
+            target.core().send_token(qos);
+        } else {
+            // SAFETY: as above.
+            unsafe { target.core().push(self.lane()) }
         }
     }
 
@@ -52,6 +52,8 @@ impl QueueCore {
     }
 
     /// As [`schedule`](Self::schedule), in the line of its class.
+    // Not inlined, so that a queue of a runtime without classes does not save registers for it.
+    #[inline(never)]
     fn schedule_graded(&self, pool: &Pool, place: Place) {
         let class = self.class();
         // A stale entry holds a handle, and may be met, run and dropped as soon as it has the drain right again.
@@ -61,8 +63,10 @@ impl QueueCore {
             // Before its entry is in a line it lives: a token that overtakes it gives the entry a handle.
             Scheduled::Push => {
                 let now = self.class();
-                let class = if now > class && self.ticket.waits_below(now) { now } else { class };
-                pool.submit_as(Runnable(self.lane()), place, class);
+                if now > class {
+                    self.ticket.enter(now);
+                }
+                pool.submit_as(Runnable(self.lane()), place, now.max(class));
             }
             Scheduled::Revived => {
                 if let Some(kept) = &kept {
@@ -72,18 +76,12 @@ impl QueueCore {
         }
     }
 
-    /// It runs, or is dropped: what it waited in is not lifted by it any more, and a concurrent target is left when the turn
-    /// that comes back is dropped.
-    pub(super) fn leaves_target(&self) -> Option<LaneTurn> {
+    /// It runs, or is dropped: what it waited in is not lifted by it any more.
+    pub(super) fn leaves_target(&self) {
         // Relaxed: guarded by the drain right.
         if self.lifts_root.load(Relaxed) {
             self.lifts_root.store(false, Relaxed);
             self.sink_root(self.qos);
-        }
-        match &self.target {
-            // Relaxed: guarded by the drain right.
-            Target::Concurrent(queue) if self.is_in_target.load(Relaxed) => Some(queue.lane_turn()),
-            _ => None,
         }
     }
 }

@@ -18,11 +18,14 @@ use super::error::{DeadlockError, SyncError, TrySyncError};
 use super::lift::Lift;
 use super::target::Target;
 use super::timed::{Claim, Timed};
+use super::visit::Guest;
 use crate::block::{self, Kind, Node, VTable};
 use crate::catch::{self, Payload};
 use crate::handoff::{Ended, Waiter};
 use crate::pool::{self, Place};
+use crate::qos::Qos;
 use crate::sync::now;
+use crate::time::When;
 
 /// How many closures of other threads one thread runs before it lets somebody else: bounds how late its own `sync` returns.
 const COMBINE: u32 = 64;
@@ -32,8 +35,8 @@ impl Queue {
     /// submitted before. `f` may borrow.
     ///
     /// Under contention `f` may run on another thread while this one waits: on a worker, or on one that leaves its own `sync`
-    /// of this queue. Thread-locals are that thread's then, and `f` must not wait for what another thread does after its
-    /// `sync`: it may be that thread that runs `f`.
+    /// of this queue. Thread-locals are that thread's then, but it works for the [class](Qos::current) of this one, if that
+    /// is higher. And `f` must not wait for what another thread does after its `sync`: it may be that thread that runs `f`.
     ///
     /// ```
     /// let queue = singletrack_queues::Queue::new("counter");
@@ -82,19 +85,30 @@ impl Queue {
         if let Some(inside) = current::blocks_on(self.core().level(), false) {
             panic!("{}", DeadlockError::new(self, inside, site));
         }
+        if self.is_forked() {
+            panic!(
+                "sync on \"{}\" at {site}: the queue is busy, and {}",
+                self.label(),
+                self.core().pool().why_refused()
+            );
+        }
         let mut block = SyncBlock {
             node: Node::new(const { &SyncBlock::<R, F>::VTABLE }, site),
             waiter: Waiter::new(),
+            qos: Qos::current(),
             body: Some(f),
             result: None,
         };
         let node = NonNull::from(&mut block).cast::<Node>();
-        let lift = Lift::here(self.core());
+        let (lift, guest) = (Lift::here(self.core()), Guest::here(self.core()));
         // SAFETY: the block stays on this stack until the waiter ended. It may be sent: `F` and `R` are `Send`.
         let ended = unsafe {
             self.core().push(node);
             if let Some(lift) = &lift {
                 lift.hurry();
+            }
+            if let Some(guest) = &guest {
+                guest.hurry();
             }
             let waiter = &raw const (*node.cast::<SyncBlock<R, F>>().as_ptr()).waiter;
             match (*waiter).spin() {
@@ -156,7 +170,27 @@ impl Queue {
     /// With the panic of `f`.
     #[track_caller]
     pub fn sync_timeout<R: Send, F: FnOnce() -> R + Send>(&self, timeout: Duration, f: F) -> Result<R, SyncError> {
-        let site = Location::caller();
+        self.sync_within(When::from(timeout), f, Location::caller())
+    }
+
+    /// As [`sync_timeout`](Self::sync_timeout), with a point in time: by either clock, see [`When`].
+    ///
+    /// # Errors
+    /// As for `sync_timeout`.
+    ///
+    /// # Panics
+    /// With the panic of `f`.
+    #[track_caller]
+    pub fn sync_until<R: Send, F: FnOnce() -> R + Send>(&self, when: impl Into<When>, f: F) -> Result<R, SyncError> {
+        self.sync_within(when.into(), f, Location::caller())
+    }
+
+    fn sync_within<R: Send, F: FnOnce() -> R + Send>(
+        &self,
+        when: When,
+        f: F,
+        site: &'static Location<'static>,
+    ) -> Result<R, SyncError> {
         let mut f = match self.try_hold_chain(f, site) {
             Ok(value) => return Ok(value),
             Err(f) => Some(f),
@@ -164,20 +198,28 @@ impl Queue {
         if let Some(inside) = current::blocks_on(self.core().level(), false) {
             return Err(SyncError::Deadlock(DeadlockError::new(self, inside, site)));
         }
-        let deadline = now().checked_add(timeout);
+        if self.is_forked() {
+            return Err(SyncError::Shutdown { label: self.label().to_owned() });
+        }
+        let begin = now();
         let mut result = None;
-        let mut body = || result = f.take().map(catch::catch);
+        // Whoever runs it works for this thread.
+        let qos = Qos::current();
+        let mut body = || result = f.take().map(|f| qos.at_least(|| catch::catch(f)));
         let timed = Arc::new(Timed::new(site, &mut body));
         let node = Timed::into_node(timed.clone());
-        let lift = Lift::here(self.core());
+        let (lift, guest) = (Lift::here(self.core()), Guest::here(self.core()));
         // SAFETY: the block is on the heap and counted; `body` is touched by others only between a claim and its end, and
         // `Timed::wait` returns in no such moment. It may be sent: `F` and `R` are `Send`.
         unsafe { self.core().push(node) };
         if let Some(lift) = &lift {
             lift.hurry();
         }
-        match timed.wait(deadline) {
-            Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: timeout }),
+        if let Some(guest) = &guest {
+            guest.hurry();
+        }
+        match timed.wait(when) {
+            Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: begin.elapsed() }),
             Claim::Dropped => Err(SyncError::Shutdown { label: self.label().to_owned() }),
             _ => match result {
                 Some(Ok(value)) => Ok(value),
@@ -292,6 +334,8 @@ unsafe fn settle(core: &QueueCore, mut node: NonNull<Node>) {
 struct SyncBlock<R, F> {
     node: Node,
     waiter: Waiter,
+    /// Of the waiting thread: whoever runs the closure works for that one.
+    qos: Qos,
     body: Option<F>,
     result: Option<Result<R, Payload>>,
 }
@@ -310,7 +354,7 @@ impl<R: Send, F: FnOnce() -> R + Send> SyncBlock<R, F> {
         // SAFETY: the waiting thread does not touch `body` and `result` before the waiter ended.
         unsafe {
             if let Some(body) = (*this).body.take() {
-                (*this).result = Some(catch::catch(body));
+                (*this).result = Some((*this).qos.at_least(|| catch::catch(body)));
             }
         }
         None

@@ -6,7 +6,6 @@
 use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use crate::block::{self, Kind, Node, VTable};
 use crate::catch::Payload;
@@ -15,7 +14,8 @@ use crate::sync::atomic::{
     AtomicU8,
     Ordering::{AcqRel, Acquire, Release},
 };
-use crate::sync::{Condvar, Mutex, lock, now, planted, wait_timeout};
+use crate::sync::{Condvar, Mutex, lock, planted};
+use crate::time::When;
 
 /// Who may touch the closure of a timed `sync`.
 #[repr(u8)]
@@ -88,20 +88,17 @@ impl Timed {
     }
 
     /// Waits until it ran or was dropped; withdraws it at the deadline, if it has not begun.
-    pub(crate) fn wait(&self, deadline: Option<Instant>) -> Claim {
+    pub(crate) fn wait(&self, deadline: When) -> Claim {
         pool::blocking(|| {
             let mut ended = lock(&self.ended);
             while !*ended {
-                let left = match deadline {
-                    Some(deadline) => deadline.saturating_duration_since(now()),
-                    None => Duration::MAX,
-                };
-                if left.is_zero() && self.claim(Claim::Withdrawn) {
+                let late = deadline.since().is_some();
+                if late && self.claim(Claim::Withdrawn) {
                     return Claim::Withdrawn;
                 }
                 // Too late to withdraw: it runs, and its end rings.
-                let left = if left.is_zero() { Duration::MAX } else { left };
-                ended = wait_timeout(&self.bell, ended, left.min(Duration::from_secs(3600)));
+                let deadline = if late { When::NEVER } else { deadline };
+                ended = deadline.wait(&self.bell, ended);
             }
             match self.claim.load(Acquire) {
                 claim if claim == Claim::Dropped as u8 => Claim::Dropped,

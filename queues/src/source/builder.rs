@@ -67,7 +67,9 @@ impl SourceBuilder {
         self
     }
 
-    pub(crate) fn queue(&self) -> &Queue {
+    /// The queue that the handlers are to run on.
+    #[must_use]
+    pub fn queue(&self) -> &Queue {
         &self.queue
     }
 
@@ -80,6 +82,13 @@ impl SourceBuilder {
     #[track_caller]
     pub fn build<F: FnMut(u64) + Send + 'static>(self, handler: F) -> Source {
         Source::made(self, Box::new(handler), Location::caller())
+    }
+}
+
+/// What takes either: a queue alone, or a description with handlers for the beginning and the end.
+impl From<&Queue> for SourceBuilder {
+    fn from(queue: &Queue) -> Self {
+        Self::new(queue)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::panic::Location;
 
 use super::Workloop;
+use crate::qos::Qos;
 use crate::queue::{Queue, QueueBuilder};
 use crate::runtime::Runtime;
 
@@ -31,6 +32,12 @@ impl WorkloopBuilder {
     /// It holds what is submitted until [`Workloop::activate`]; see [`QueueBuilder::inactive`].
     pub fn inactive(mut self) -> Self {
         self.queue = self.queue.inactive();
+        self
+    }
+
+    /// The lowest class that the workers take it for, see [`QueueBuilder::qos`]: a block that waits lifts it to its own.
+    pub fn qos(mut self, floor: Qos) -> Self {
+        self.queue = self.queue.qos(floor);
         self
     }
 

@@ -1,7 +1,7 @@
 //! Parallel for: every number once, borrows, panics, nesting.
 
 use crate::runtime;
-use singletrack_queues::{apply, apply_chunks};
+use singletrack_queues::{ConcurrentQueue, Queue, apply, apply_chunks};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -74,4 +74,59 @@ fn the_longest_range_ends() {
         });
     });
     assert_eq!(sum.load(Relaxed), usize::MAX, "in {} chunks", calls.load(Relaxed));
+}
+
+#[test]
+fn on_a_serial_queue_it_is_one_block_and_on_its_own_a_reported_deadlock() {
+    let runtime = runtime(4);
+    let queue = runtime.queue("serial");
+    let order = std::sync::Mutex::new(Vec::new());
+    queue.apply(100, |i| order.try_lock().expect("one at a time").push(i));
+    assert!(order.into_inner().expect("no panic").into_iter().eq(0..100));
+    let own = queue.clone();
+    let caught = catch_unwind(AssertUnwindSafe(|| queue.sync(|| own.apply(3, |_| ()))));
+    let said = *caught.expect_err("it must panic").downcast::<String>().expect("text");
+    assert!(said.contains("deadlock") && said.contains("\"serial\""), "{said}");
+}
+
+#[test]
+fn on_a_concurrent_queue_it_stays_in_the_width_and_away_from_barriers() {
+    let runtime = runtime(4);
+    let serial = runtime.queue("serial");
+    let queues = [
+        ConcurrentQueue::builder("wide").runtime(&runtime).build(),
+        ConcurrentQueue::builder("narrow").runtime(&runtime).width(2).build(),
+        ConcurrentQueue::builder("single").runtime(&runtime).width(1).build(),
+        ConcurrentQueue::builder("serial below").target(&serial).build(),
+    ];
+    for (queue, width) in queues.iter().zip([usize::MAX, 2, 1, 1]) {
+        let (inside, hits) = (std::sync::Arc::new(AtomicUsize::new(0)), AtomicUsize::new(0));
+        for _ in 0..20 {
+            let beside = inside.clone();
+            queue.barrier(move || assert_eq!(beside.load(Relaxed), 0, "a barrier beside a loop"));
+            queue.apply(200, |_| {
+                assert!(inside.fetch_add(1, Relaxed) < width, "more than the width at once");
+                hits.fetch_add(1, Relaxed);
+                inside.fetch_sub(1, Relaxed);
+            });
+        }
+        assert_eq!(hits.into_inner(), 20 * 200, "{queue:?}");
+        queue.sync(|| queue.apply(3, |_| ()));
+        let caught = catch_unwind(AssertUnwindSafe(|| queue.apply(100, |i| assert_ne!(i, 50, "sour"))));
+        assert!(caught.is_err(), "{queue:?}");
+        queue.barrier_sync(|| ());
+    }
+    assert_eq!(runtime.stats().panics, 0);
+}
+
+/// All that the loop needs is held by somebody who waits for it: it does not wait for helpers that cannot come.
+#[test]
+fn a_loop_needs_no_helper() {
+    let runtime = runtime(2);
+    let wide = ConcurrentQueue::builder("wide").runtime(&runtime).build();
+    let leaf = Queue::builder("leaf").target(&wide).build();
+    leaf.sync(|| {
+        wide.barrier(|| ());
+        wide.apply(100, |_| ());
+    });
 }

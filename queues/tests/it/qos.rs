@@ -133,6 +133,141 @@ fn a_cancelled_or_dropped_item_lifts_no_longer() {
 }
 
 #[test]
+fn however_many_items_wait_the_last_lifts_as_the_first() {
+    const ITEMS: usize = 600;
+    const LANES: usize = 64;
+    let (runtime, open) = one_held_worker();
+    let (order, group) = (Order::default(), Group::new());
+    let low = queue(&runtime, "low", Qos::Background);
+    for _ in 0..LANES {
+        group.submit(&queue(&runtime, "default", Qos::Default), order.note("default"));
+    }
+    let item = |_| WorkItem::new(order.note("item")).qos(Qos::UserInteractive).submit(&low);
+    let items: Vec<_> = (0..ITEMS).map(item).collect();
+    open.send(()).expect("it waits");
+    assert!(items.iter().all(|item| item.wait() == WorkEnd::Ran));
+    group.wait();
+    let order = order.take();
+    let last = order.iter().rposition(|&ran| ran == "item").expect("all ran");
+    assert!(last + 1 - ITEMS < LANES / 2, "{} of {LANES} lanes went before the last item", last + 1 - ITEMS);
+}
+
+#[test]
+fn a_block_runs_in_the_class_of_its_queue_when_the_target_runs_already() {
+    let target = Queue::builder("target").qos(Qos::Background).build();
+    let urgent = Queue::builder("urgent").target(&target).qos(Qos::UserInteractive).build();
+    let (tell, told) = channel();
+    let after = target.clone();
+    target.submit(move || {
+        let also = tell.clone();
+        urgent.submit(move || also.send(Qos::current()).expect("waited for"));
+        after.submit(move || tell.send(Qos::current()).expect("waited for"));
+    });
+    assert_eq!(told.recv(), Ok(Qos::UserInteractive));
+    told.recv().expect("it runs");
+}
+
+#[test]
+fn a_closure_works_for_the_thread_that_waits_for_it_wherever_it_runs() {
+    let low = Queue::builder("low").qos(Qos::Background).build();
+    for _ in 0..200 {
+        let (begun, begins) = channel();
+        low.submit(move || {
+            begun.send(()).expect("waited for");
+            // So that those who wait mostly find the queue busy, and have their closures run by its drain.
+            (0..50).for_each(|_| std::thread::yield_now());
+        });
+        begins.recv().expect("it runs");
+        let timeout = std::time::Duration::from_secs(60);
+        let classes = Qos::UserInteractive.run(|| (low.sync(Qos::current), low.sync_timeout(timeout, Qos::current)));
+        assert_eq!(classes, (Qos::UserInteractive, Ok(Qos::UserInteractive)));
+    }
+}
+
+#[test]
+fn what_comes_from_other_threads_is_not_starved_by_a_higher_class_and_the_worker_itself() {
+    struct Busy {
+        runtime: Runtime,
+        turns: AtomicUsize,
+        done: AtomicBool,
+    }
+    fn again(busy: Arc<Busy>, qos: Qos) {
+        busy.turns.fetch_add(1, SeqCst);
+        if !busy.done.load(SeqCst) {
+            busy.runtime.clone().spawn_as(qos, move || again(busy, qos));
+        }
+    }
+    /// From another thread, in the middle of a block, so that the turns can be counted.
+    fn from_outside(busy: Arc<Busy>, left: usize, tell: Sender<usize>) {
+        let outside = std::thread::spawn(move || {
+            let before = busy.turns.load(SeqCst);
+            busy.runtime.clone().spawn(move || {
+                tell.send(busy.turns.load(SeqCst) - before).expect("waited for");
+                match left {
+                    0 => busy.done.store(true, SeqCst),
+                    _ => from_outside(busy, left - 1, tell),
+                }
+            });
+        });
+        outside.join().expect("it does not panic");
+    }
+    let (runtime, open) = one_held_worker();
+    let busy = Arc::new(Busy { runtime: runtime.clone(), turns: AtomicUsize::new(0), done: AtomicBool::new(false) });
+    let (tell, told) = channel();
+    {
+        let busy = busy.clone();
+        runtime.spawn(move || {
+            again(busy.clone(), Qos::UserInteractive);
+            again(busy.clone(), Qos::Default);
+            from_outside(busy, 40, tell);
+        });
+    }
+    open.send(()).expect("it waits");
+    let waits: Vec<_> = told.iter().collect();
+    assert_eq!(waits.len(), 41);
+    // A look at what came from outside is due after 61 turns, and of 16 turns one belongs to its class.
+    assert!(waits.iter().all(|&turns| turns <= 61 + 2 * 16), "{waits:?}");
+}
+
+#[test]
+fn lifts_that_are_over_do_not_fill_a_line_that_is_rarely_come_to() {
+    const ROUNDS: usize = 1_000;
+    fn again(runtime: Runtime, turns: Arc<AtomicUsize>, done: Arc<AtomicBool>) {
+        turns.fetch_add(1, SeqCst);
+        if !done.load(SeqCst) {
+            runtime.clone().spawn_as(Qos::UserInteractive, move || again(runtime, turns, done));
+        }
+    }
+    /// From block to block, so that nothing depends on when a thread comes to it.
+    fn round(low: Queue, left: usize, turns: Arc<AtomicUsize>, tell: Sender<usize>) {
+        if left == 0 {
+            let before = turns.load(SeqCst);
+            let tell = move || tell.send(turns.load(SeqCst) - before).expect("waited for");
+            return low.runtime().spawn_as(Qos::Utility, tell);
+        }
+        low.submit(|| ());
+        WorkItem::new(|| ()).qos(Qos::Utility).submit(&low);
+        let also = low.clone();
+        WorkItem::new(move || {
+            let next = also.runtime();
+            next.spawn_as(Qos::UserInteractive, move || round(also, left - 1, turns, tell));
+        })
+        .qos(Qos::UserInteractive)
+        .submit(&low);
+    }
+    let (runtime, open) = one_held_worker();
+    let (turns, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let (tell, told) = channel();
+    let low = queue(&runtime, "low", Qos::Background);
+    again(runtime.clone(), turns.clone(), done.clone());
+    runtime.spawn_as(Qos::UserInteractive, move || round(low, ROUNDS, turns, tell));
+    open.send(()).expect("it waits");
+    let waited = told.recv().expect("it runs");
+    done.store(true, SeqCst);
+    assert!(waited < ROUNDS, "{waited} turns of a higher class went first");
+}
+
+#[test]
 fn a_sync_of_a_higher_class_lifts_what_it_waits_for() {
     const LANES: usize = 5_000;
     let runtime = Runtime::builder().workers(2).thread_cap(2).name("lift").build().expect("two threads");
@@ -221,4 +356,47 @@ fn a_shutdown_drops_what_waits_in_every_line() {
     open.send(()).expect("it waits");
     assert_eq!(item.wait(), WorkEnd::Dropped);
     assert_eq!((report.dropped, report.stuck.len()), (6, 1));
+}
+
+#[test]
+fn a_shutdown_counts_what_a_suspended_queue_holds_while_its_overtaken_entry_still_waits() {
+    let (runtime, open) = one_held_worker();
+    let low = queue(&runtime, "low", Qos::Background);
+    {
+        let low = low.clone();
+        low.clone().submit(move || low.suspend());
+    }
+    let item = WorkItem::new(|| unreachable!("it is suspended")).qos(Qos::UserInteractive).submit(&low);
+    // Behind the token that overtakes the entry of the queue: the line of the entry is not come to.
+    let (held, holds) = channel();
+    let (open_again, gate) = channel::<()>();
+    runtime.spawn_as(Qos::UserInteractive, move || {
+        held.send(()).expect("waited for");
+        gate.recv().expect("opened");
+    });
+    open.send(()).expect("it waits");
+    holds.recv().expect("it came to it");
+    let report = runtime.shutdown(std::time::Duration::ZERO);
+    assert_eq!(item.wait(), WorkEnd::Dropped);
+    assert_eq!(report.suspended, [("low".to_owned(), 1)]);
+    assert_eq!((report.dropped, report.stuck.len()), (1, 1));
+    open_again.send(()).expect("it waits");
+}
+
+/// The wait of a thread that is no more urgent than the queue was counted down without having been counted up.
+#[test]
+fn a_wait_that_lifts_nothing_leaves_the_class_as_it_is() {
+    let runtime = Runtime::builder().workers(2).name("qos").build().expect("two threads");
+    let plain = queue(&runtime, "plain", Qos::Default);
+    let _graded = queue(&runtime, "graded", Qos::Utility);
+    for _ in 0..20 {
+        let (open, gate) = channel::<()>();
+        plain.submit(move || gate.recv().expect("opened"));
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| plain.sync(|| ()));
+            open.send(()).expect("it waits");
+            waits.join().expect("no panic");
+        });
+        assert_eq!(plain.call(Qos::current).wait().ok(), Some(Qos::Default));
+    }
 }

@@ -258,3 +258,23 @@ fn after_shutdown_the_cancel_handler_is_dropped_with_what_it_captured() {
     drop(dropped);
     assert_eq!(Arc::strong_count(&alive), 1);
 }
+
+#[test]
+fn what_a_handler_captured_may_panic_when_it_is_dropped_with_the_last_handle() {
+    struct Sour;
+    impl Drop for Sour {
+        fn drop(&mut self) {
+            panic!("in the drop of what a handler captured");
+        }
+    }
+    let runtime = runtime(1);
+    let queue = runtime.queue("sour");
+    let sour = Sour;
+    let source = Source::new(&queue, move |_| {
+        let _sour = &sour;
+    });
+    source.merge(1);
+    queue.sync(|| ());
+    drop(source);
+    assert_eq!(queue.sync(|| "goes on"), "goes on");
+}

@@ -1,7 +1,7 @@
 //! Suspend and resume count; what waits runs after the last resume.
 
 use crate::{runtime, wait_until};
-use singletrack_queues::Isolated;
+use singletrack_queues::{ConcurrentQueue, Isolated, Queue, TrySyncError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -90,4 +90,102 @@ fn storms_of_suspend_and_resume_lose_nothing() {
         }
     });
     assert!(log.sync(|log| log.iter().copied().eq(0..20_000)));
+}
+
+#[test]
+fn a_suspended_concurrent_queue_lets_nobody_in_until_its_last_resume() {
+    let runtime = runtime(2);
+    let target = ConcurrentQueue::builder("target").runtime(&runtime).build();
+    for queue in [
+        ConcurrentQueue::builder("held").runtime(&runtime).build(),
+        ConcurrentQueue::builder("held").target(&target).width(1).build(),
+    ] {
+        let leaf = Queue::builder("leaf").target(&queue).build();
+        let ran = Arc::new(AtomicUsize::new(0));
+        queue.suspend();
+        queue.suspend();
+        for i in 0..30 {
+            let ran = ran.clone();
+            let add = move || {
+                ran.fetch_add(1, Relaxed);
+            };
+            match i % 3 {
+                0 => queue.submit(add),
+                1 => queue.barrier(add),
+                _ => leaf.submit(add),
+            }
+        }
+        let other = runtime.queue("other");
+        for _ in 0..100 {
+            assert!(other.call(|| ()).wait().is_ok());
+        }
+        assert!(matches!(queue.try_sync(|| ()), Err(TrySyncError::Busy(_))));
+        assert!(matches!(queue.try_barrier_sync(|| ()), Err(TrySyncError::Busy(_))));
+        queue.resume().expect("suspended twice");
+        assert!(queue.try_sync(|| ()).is_err(), "still suspended once");
+        assert_eq!(ran.load(Relaxed), 0);
+        queue.resume().expect("suspended once");
+        queue.barrier_sync(|| ());
+        leaf.sync(|| ());
+        assert_eq!(ran.load(Relaxed), 30);
+        let error = queue.resume().expect_err("resumed already");
+        assert!(error.to_string().contains("held"), "{error}");
+    }
+}
+
+#[test]
+fn dropping_the_last_handle_of_a_suspended_concurrent_queue_runs_what_it_holds() {
+    let runtime = runtime(2);
+    let count = Arc::new(AtomicUsize::new(0));
+    for round in 0..200 {
+        let queue = ConcurrentQueue::builder("abandoned").runtime(&runtime).build();
+        queue.suspend();
+        for _ in 0..5 {
+            let (one, two) = (count.clone(), count.clone());
+            queue.submit(move || add_one(&one));
+            queue.barrier(move || add_one(&two));
+        }
+        if round % 2 == 0 {
+            // Its leaf keeps it.
+            let (leaf, count) = (Queue::builder("leaf").target(&queue).build(), count.clone());
+            queue.resume().expect("suspended above");
+            leaf.submit(move || add_one(&count));
+        }
+    }
+    wait_until("the abandoned blocks", || count.load(Relaxed) == 200 * 10 + 100);
+}
+
+#[test]
+fn storms_of_suspend_and_resume_on_a_concurrent_queue_lose_nothing() {
+    let runtime = runtime(2);
+    let queue = ConcurrentQueue::builder("storm").runtime(&runtime).width(2).build();
+    let (inside, ran) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..3_000 {
+                    queue.suspend();
+                    queue.resume().expect("suspended above");
+                }
+            });
+        }
+        for i in 0..6_000 {
+            let (inside, ran) = (inside.clone(), ran.clone());
+            let alone = i % 10 == 0;
+            let block = move || {
+                let before = inside.fetch_add(1, Relaxed);
+                assert!(before < if alone { 1 } else { 2 }, "{before} beside");
+                inside.fetch_sub(1, Relaxed);
+                ran.fetch_add(1, Relaxed);
+            };
+            if alone { queue.barrier(block) } else { queue.submit(block) }
+        }
+    });
+    queue.barrier_sync(|| ());
+    assert_eq!(ran.load(Relaxed), 6_000);
+    assert_eq!(runtime.stats().panics, 0);
+}
+
+fn add_one(count: &AtomicUsize) {
+    count.fetch_add(1, Relaxed);
 }

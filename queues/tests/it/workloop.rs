@@ -1,7 +1,7 @@
 //! A workloop: the highest class first, first in first out within one, nobody starves, and all else is a serial queue's.
 
-use crate::{runtime, wait_until};
-use singletrack_queues::{Qos, Queue, SyncError, TrySyncError, Workloop};
+use crate::{Latch, runtime, wait_until};
+use singletrack_queues::{Group, Qos, Queue, Runtime, SyncError, TrySyncError, Workloop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -290,6 +290,32 @@ fn a_timer_submits_in_its_class() {
     assert_eq!(told.recv(), Ok(Qos::Utility));
     let never = workloop.submit_after(Qos::Utility, Duration::MAX, || unreachable!());
     assert!(never.cancel());
+}
+
+#[test]
+fn a_block_that_waits_lifts_it_among_other_queues_until_it_ran() {
+    // One thread, held until everything is submitted: the order is foretold.
+    let runtime = Runtime::builder().workers(1).thread_cap(1).name("lift").build().expect("a thread");
+    let (started, latch, log) = (Latch::default(), Latch::default(), Log::default());
+    let (tell, wait) = (started.clone(), latch.clone());
+    runtime.spawn(move || {
+        tell.open();
+        wait.wait();
+    });
+    started.wait();
+    let workloop = Workloop::builder("lifted").runtime(&runtime).qos(Qos::Background).build();
+    let group = Group::new();
+    workloop.submit(Qos::Background, log.line(Qos::Background, 0));
+    for number in 0..3 {
+        group.submit(&runtime.queue("other"), log.line(Qos::Default, number));
+    }
+    workloop.submit(Qos::UserInteractive, log.line(Qos::UserInteractive, 0));
+    latch.open();
+    group.wait();
+    settle(&workloop);
+    let log = log.take();
+    assert_eq!(log[0], (Qos::UserInteractive, 0), "{log:?}");
+    assert_eq!(log.len(), 5);
 }
 
 #[test]

@@ -122,7 +122,7 @@ impl Waiter {
 #[cfg(target_os = "linux")]
 mod imp {
     use super::{Duration, Ready, Waiter, Waiting, io};
-    use crate::io::{HANGUP, READABLE, WRITABLE};
+    use crate::io::{HANGUP, Interest, READABLE, WRITABLE};
     use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
     use rustix::fd::AsFd;
     use std::mem::MaybeUninit;
@@ -148,9 +148,19 @@ mod imp {
 
         /// `polling` does not ask for the end of the peer's stream as an event of its own, and without it a short read does not
         /// prove that a socket is drained (the end may hide behind the data): asks for it.
-        pub(in crate::io::poller) fn watch_for_end(&self, fd: impl AsFd, key: usize, writable: bool) -> io::Result<()> {
-            let mut flags = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-            flags.set(epoll::EventFlags::OUT, writable);
+        pub(in crate::io::poller) fn watch_for_end(
+            &self,
+            fd: impl AsFd,
+            key: usize,
+            interest: Interest,
+        ) -> io::Result<()> {
+            use epoll::EventFlags as Is;
+            let flags = match interest {
+                Interest::Readable => Is::IN | Is::RDHUP,
+                Interest::Writable => Is::OUT,
+                Interest::Both => Is::IN | Is::OUT | Is::RDHUP,
+                Interest::Urgent => Is::PRI,
+            } | Is::ET;
             Ok(epoll::modify(self.poller.as_fd(), fd, epoll::EventData::new_u64(key as u64), flags)?)
         }
 
@@ -229,7 +239,7 @@ mod imp {
             &self,
             _: impl std::os::fd::AsFd,
             _: usize,
-            _: bool,
+            _: crate::io::Interest,
         ) -> io::Result<()> {
             Ok(())
         }

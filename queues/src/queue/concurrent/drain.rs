@@ -54,7 +54,10 @@ impl Body {
                 // Left in front, should the drain have to leave: then everything is in place for the next.
                 body.mail.set_front(node);
                 mark.lane(outer);
-                if go != Go::Halt && !body.state.is_clear() && pool.held.enter(body.lane(), || body.state.hold()) {
+                if go != Go::Halt
+                    && !body.state.is_clear()
+                    && pool.held.enter(body.lane(), Self::discard, || body.state.hold())
+                {
                     return;
                 }
                 if go == Go::Yield || left == 0 {

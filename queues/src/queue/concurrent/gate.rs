@@ -135,6 +135,15 @@ impl Gate {
         self.word.fetch_add(READER.wrapping_sub(LISTED), AcqRel);
     }
 
+    /// A block comes in past what is listed, beyond the width, because somebody is in who waits for it. `false`: nobody is.
+    /// While somebody is, no barrier is.
+    pub(crate) fn try_join(&self) -> bool {
+        self.change(|word| {
+            let somebody = word & READERS != 0 || planted("gate: one joins nobody");
+            if somebody { Some(word + READER) } else { None }
+        })
+    }
+
     /// A block counts as let in, whether or not there is room: it is going to be dropped.
     pub(crate) fn count_reader(&self) {
         self.word.fetch_add(READER, AcqRel);

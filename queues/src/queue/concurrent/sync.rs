@@ -8,7 +8,6 @@
 use std::panic::{Location, resume_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::super::current::{self, Frame};
 use super::super::error::{DeadlockError, SyncError, TrySyncError};
@@ -20,6 +19,7 @@ use super::{Body, Handle};
 use crate::catch;
 use crate::handoff::Ended;
 use crate::sync::now;
+use crate::time::When;
 
 /// Leaves on drop; the body is kept by the caller.
 struct InReadHere<'a>(&'a Body);
@@ -79,9 +79,9 @@ impl Handle {
     }
 
     /// Waits in the form of a block, which can be taken back.
-    pub(crate) fn sync_timeout<R: Send, F: FnOnce() -> R + Send>(
+    pub(crate) fn sync_within<R: Send, F: FnOnce() -> R + Send>(
         &self,
-        timeout: Duration,
+        when: When,
         f: F,
         barrier: bool,
         site: Site,
@@ -97,7 +97,7 @@ impl Handle {
         if !self.pool().accepts() {
             return Err(shut_down());
         }
-        let deadline = now().checked_add(timeout);
+        let begin = now();
         let mut result = None;
         let mut body = || result = f.take().map(catch::catch);
         let timed = Arc::new(Timed::new(site, &mut body));
@@ -107,8 +107,8 @@ impl Handle {
         } else {
             self.submit(move || block.run(), site);
         }
-        match timed.wait(deadline) {
-            Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: timeout }),
+        match timed.wait(when) {
+            Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: begin.elapsed() }),
             Claim::Dropped => Err(shut_down()),
             _ => match result {
                 Some(Ok(value)) => Ok(value),
@@ -134,6 +134,9 @@ impl Body {
         };
         if let Some(error) = self.deadlock(barrier, site) {
             panic!("{error}");
+        }
+        if self.pool().is_forked() {
+            panic!("sync on \"{}\" at {site}: the queue is busy, and {}", self.label, self.pool().why_refused());
         }
         let mut body = Some(f);
         let mut result = None;
@@ -181,15 +184,15 @@ impl Body {
                 let _in = InWriteHere(self);
                 hold(&self.target, site, f)
             }
-        } else if self.gate.try_read() {
-            let _in = InReadHere(self);
-            hold(&self.target, site, f)
         } else if current::entered(self) == Some(false) {
             // It is in already, and in all above, and stays until `f` has returned.
             f();
             true
         } else {
-            false
+            self.gate.try_read() && {
+                let _in = InReadHere(self);
+                hold(&self.target, site, f)
+            }
         }
     }
 
@@ -202,10 +205,10 @@ impl Body {
             let _in = InWriteHere(self);
             return wait_up(&self.target, site, f);
         }
+        if current::entered(self) == Some(false) {
+            return f();
+        }
         if !self.gate.try_read() {
-            if current::entered(self) == Some(false) {
-                return f();
-            }
             self.wait_for(&Grant::turn(false, site));
         }
         let _in = InReadHere(self);
