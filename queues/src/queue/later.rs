@@ -1,7 +1,8 @@
 //! A block that waits for its time, and the handle that takes it back.
 //!
 //! By the monotonic clock that is one entry among the timers of the runtime. By the clock on the wall the entry comes back to
-//! look again, until that clock shows the time. What has come already is submitted here and now, in the order of the calls;
+//! look again, until that clock shows the time. What has come already is submitted here and now, unless something that is
+//! due earlier has not been submitted yet;
 //! what never comes is an entry that nothing fires, until it is cancelled or the runtime ends.
 //!
 //! Not for: repeating (`ticker`).
@@ -39,7 +40,10 @@ enum Entry {
 impl Timer {
     /// Calls `submits`, which is short, when the time has come.
     pub(crate) fn start<F: FnOnce() + Send + 'static>(runtime: Runtime, when: When, submits: F) -> Self {
-        let entry = if when.since().is_some() {
+        // Who lost the processor on the way here finds that a short delay is over: that of calls before may be, too, and
+        // they go first.
+        let behind = |at| !when.is_by_the_wall() && runtime.pool().timers.is_behind(at);
+        let entry = if when.since().is_some() && !when.next_look().is_some_and(behind) {
             submits();
             Entry::None
         } else if when.is_by_the_wall() {
@@ -153,6 +157,10 @@ impl Queue {
     /// ```
     #[track_caller]
     pub fn submit_after<F: FnOnce() + Send + 'static>(&self, delay: Duration, f: F) -> Timer {
+        if delay.is_zero() {
+            self.submit_at(f, Location::caller());
+            return Timer::refused(self.runtime());
+        }
         self.submit_when(delay, f)
     }
 
