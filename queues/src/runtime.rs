@@ -22,6 +22,8 @@ const MAX_WORKERS: usize = 1024;
 const DEFAULT_THREAD_CAP: usize = 64;
 /// After the deadline of a shutdown: for threads to drop what they hold, and to be seen stuck.
 const GRACE: Duration = Duration::from_millis(100);
+/// And then, as long as no thread is in a block: what is left is being dropped, or a thread waits for a processor.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Lets the pool end, once it ran all it has, when the last runtime handle and the last queue are gone.
 pub(crate) struct Owner {
@@ -189,7 +191,8 @@ impl Runtime {
     /// that run may submit more. When nothing is left, or at the deadline, what did not start is dropped, and the threads
     /// end. A block that is still running then is reported as stuck, with its queue and the place that submitted it.
     ///
-    /// Waits for up to `deadline` and a tenth of a second. From a second call on there is nothing left to do.
+    /// Waits for up to `deadline` and a tenth of a second; longer, up to ten seconds, only while no block runs and threads
+    /// are still dropping what did not start. From a second call on there is nothing left to do.
     ///
     /// # Panics
     /// When called from a block of this runtime: it would wait for itself.
@@ -211,8 +214,9 @@ impl Runtime {
         pool.count_dropped(pool.timers.clear());
         let quiet = wait_for_quiet(pool, end);
         pool.halt();
-        if !quiet {
-            wait_for_quiet(pool, now() + GRACE);
+        if !quiet && !wait_for_quiet(pool, now() + GRACE) {
+            let end = now() + PATIENCE;
+            while pool.stuck().is_empty() && now() < end && !wait_for_quiet(pool, now() + PAUSE) {}
         }
         let stuck = if pool.is_quiet() { Vec::new() } else { pool.stuck() };
         let suspended = pool.discard_held();
@@ -229,6 +233,9 @@ impl Runtime {
     }
 }
 
+/// Between two looks, at most.
+const PAUSE: Duration = Duration::from_millis(2);
+
 /// Looks until nothing runs. A shutdown is no hot path: looking is simpler than being told, and cannot miss.
 fn wait_for_quiet(pool: &Pool, end: Instant) -> bool {
     let mut pause = Duration::from_micros(50);
@@ -237,7 +244,7 @@ fn wait_for_quiet(pool: &Pool, end: Instant) -> bool {
             return false;
         }
         std::thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(2));
+        pause = (pause * 2).min(PAUSE);
     }
     true
 }

@@ -148,6 +148,12 @@ impl Timers {
         let _ = self.turn.compare_exchange(turn, 0, Release, Relaxed);
     }
 
+    /// Is something due before `at`, or being fired right now?
+    pub(crate) fn is_behind(&self, at: Instant) -> bool {
+        // Acquire: as in `fire_due`. What was taken out and not fired yet is in somebody's turn.
+        self.next.load(Acquire) <= self.nanos(at) || self.turn.load(Acquire) > self.nanos(now())
+    }
+
     /// Fires all that is due now, and returns when that is done, whoever did it.
     pub(crate) fn fire_all_due(&self) {
         let begin = self.nanos(now());

@@ -1,7 +1,8 @@
 //! A block that waits for its time, and the handle that takes it back.
 //!
 //! By the monotonic clock that is one entry among the timers of the runtime. By the clock on the wall the entry comes back to
-//! look again, until that clock shows the time. What has come already is submitted here and now, in the order of the calls;
+//! look again, until that clock shows the time. What has come already is submitted here and now, unless something that is
+//! due earlier has not been submitted yet;
 //! what never comes is an entry that nothing fires, until it is cancelled or the runtime ends.
 //!
 //! Not for: repeating (`ticker`).
@@ -39,14 +40,17 @@ enum Entry {
 impl Timer {
     /// Calls `submits`, which is short, when the time has come: here and now if it has.
     pub(crate) fn start<F: FnOnce() + Send + 'static>(runtime: Runtime, when: When, submits: F) -> Self {
-        if when.since().is_some() {
+        // Who lost the processor on the way here finds that a short delay is over: that of calls before may be, too, and
+        // they go first.
+        let behind = |at| !when.is_by_the_wall() && runtime.pool().timers.is_behind(at);
+        if when.since().is_some() && !when.next_look().is_some_and(behind) {
             submits();
             return Self { runtime, entry: Entry::None };
         }
         Self::later(runtime, when, submits)
     }
 
-    /// As `start`, when it is known that the time has not come yet.
+    /// As `start`, through the timers also if the time has come.
     fn later<F: FnOnce() + Send + 'static>(runtime: Runtime, when: When, submits: F) -> Self {
         let entry = if when.is_by_the_wall() {
             Entry::Wall(Wall::start(&runtime, when, Box::new(submits)))

@@ -209,3 +209,43 @@ fn blocks_behind_a_sync_of_another_thread_are_waited_for() {
     });
     assert!(ran.load(Relaxed) >= 2, "what was submitted before the shutdown runs");
 }
+
+/// Dropping what did not start takes longer here than a shutdown waits for blocks that run.
+#[test]
+fn a_report_waits_for_threads_that_are_still_dropping() {
+    struct Slow(Arc<AtomicUsize>, bool);
+    impl Slow {
+        fn ran(mut self) {
+            self.1 = true;
+        }
+    }
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            if !self.1 {
+                std::thread::sleep(Duration::from_millis(1)); // the block under test sleeps: its destructor is slow
+                self.0.fetch_add(1, Relaxed);
+            }
+        }
+    }
+    // On a machine that stops the shutdown between its steps, everything has run before it drops anything: once more.
+    wait_until("a shutdown that has something to drop", || {
+        let runtime = runtime(1);
+        let (queue, latch, dropped) = (runtime.queue("slow"), Latch::default(), Arc::new(AtomicUsize::new(0)));
+        let (first, open) = (latch.clone(), latch);
+        queue.submit(move || first.wait());
+        for _ in 0..300 {
+            let slow = Slow(dropped.clone(), false);
+            queue.submit(move || slow.ran());
+        }
+        let opener = std::thread::spawn(move || {
+            wait_until("the shutdown to begin", || queue.try_submit(|| ()).is_err());
+            open.open();
+        });
+        let report = runtime.shutdown(Duration::ZERO);
+        opener.join().expect("no panic");
+        wait_until("its thread to end", || runtime.stats().threads == 0);
+        assert!(report.stuck.is_empty(), "{report}");
+        assert_eq!(report.dropped, runtime.stats().dropped, "{report}");
+        dropped.load(Relaxed) > 100
+    });
+}
