@@ -29,17 +29,28 @@ fail() {
 
 # need COMMAND PACKAGE...: installs the Debian packages when the command is missing.
 need() {
-    local command=$1
+    command -v "$1" >/dev/null && return
+    install_for "$@"
+    command -v "$1" >/dev/null || fail "${*:2} is installed and there is still no $1"
+}
+
+# need_library NAME PACKAGE...: as need, for what programs load.
+need_library() {
+    ldconfig -p | grep "$1" >/dev/null && return
+    install_for "$@"
+    ldconfig -p | grep "$1" >/dev/null || fail "${*:2} is installed and there is still no $1"
+}
+
+install_for() {
+    local what=$1
     shift
-    command -v "$command" >/dev/null && return
     if ! command -v apt-get >/dev/null || [ "$(id -u)" != 0 ]; then
-        fail "needs $command, which is missing: on Debian, apt-get install $*, or run this as root"
+        fail "needs $what, which is missing: on Debian, apt-get install $*, or run this as root"
     fi
     echo "installing $*"
     apt-get update >"$scratch/apt.log" 2>&1 || { tail -n 5 "$scratch/apt.log" >&2; fail "apt-get update failed"; }
     DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >"$scratch/apt.log" 2>&1 \
         || { tail -n 5 "$scratch/apt.log" >&2; fail "apt-get could not install $*"; }
-    command -v "$command" >/dev/null || fail "$* is installed and there is still no $command"
 }
 
 scratch=$(mktemp -d)

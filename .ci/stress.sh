@@ -18,6 +18,11 @@ declare -A caught_by=(
     [urgency-ignored]=urgency
     [class-swapped]=class-order
     [low-forgotten]=no-starvation
+    [main-swapped]=main-order
+    [main-lost]=main-no-loss
+    [wake-lost]=main-wakes
+    [wake-twice]=main-wakes
+    [local-astray]=main-values
     [cancel-ignored]=work-items
     [captures-kept]=item-captures
     [notify-twice]=item-notify
@@ -33,6 +38,9 @@ declare -A caught_by=(
     [event-lost]=event-bytes
     [event-beside]=event-exclusion
     [event-end-twice]=event-ends
+    [bytes-lost]=channel-bytes
+    [water-ignored]=channel-water
+    [channel-overtaken]=channel-barriers
 )
 
 loom() {

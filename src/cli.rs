@@ -28,7 +28,7 @@ enum Command {
     /// Serve rooms, echo and a chat page over HTTP and WebSocket.
     Serve(serve::Arguments),
     /// Put the promises of the queues under load over all cores, with a verdict for each.
-    #[command(long_about = stress::LONG_ABOUT)]
+    #[command(long_about = stress::long_about())]
     Stress(stress::Arguments),
 }
 

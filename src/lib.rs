@@ -1,8 +1,8 @@
 //! Named serial queues over every core, fed by a poller per core, and a WebSocket room server on top of them.
 //!
 //! The queues are a package of their own, [`queues`], and everything that a program commonly needs is re-exported here.
-//! This package adds what they have no business with: events of the system ([`event`]), sockets ([`io`]), HTTP and WebSocket,
-//! and rooms.
+//! This package adds what they have no business with: events of the system ([`event`]), files and pipes ([`channel`]), sockets
+//! ([`io`]), HTTP and WebSocket, and rooms.
 //!
 //! The modules stand in reading order; each imports only from those below it.
 #![deny(unsafe_code)]
@@ -13,6 +13,9 @@ pub use singletrack_queues::{ConcurrentQueue, Group, Isolated, Queue, Runtime, S
 
 mod server;
 pub use server::{RunningServer, Server, ServerBuilder, StopReport};
+
+pub mod channel;
+pub use channel::{Channel, ChannelError};
 
 mod conn;
 
@@ -27,6 +30,9 @@ mod metrics;
 
 pub mod outbox;
 pub use outbox::SlowMember;
+
+pub mod data;
+pub use data::Data;
 
 pub mod route;
 

@@ -8,6 +8,7 @@
 
 mod apply;
 mod barriers;
+mod channels;
 mod choice;
 mod classes;
 mod deadlocks;
@@ -18,6 +19,7 @@ mod groups;
 mod hierarchy;
 mod inactive;
 mod ledger;
+mod main_queue;
 mod many_queues;
 mod merges;
 mod panics;
@@ -65,6 +67,7 @@ const FAMILIES: &[Family] = &[
     sources::FAMILY,
     workloop::FAMILY,
     apply::FAMILY,
+    main_queue::FAMILY,
     deadlocks::FAMILY,
     sockets::FAMILY,
     work_items::FAMILY,
@@ -74,12 +77,18 @@ const FAMILIES: &[Family] = &[
     tickers::FAMILY,
     merges::FAMILY,
     event_sources::FAMILY,
+    channels::FAMILY,
     sleepers::FAMILY,
     fairness::FAMILY,
     many_queues::FAMILY,
     classes::FAMILY,
     shutdown::FAMILY,
 ];
+
+/// What is checked, in the order of the table.
+pub(crate) fn families() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().map(|family| family.name)
+}
 
 /// Without progress for so long, a check hangs.
 const PATIENCE: Duration = Duration::from_secs(30);

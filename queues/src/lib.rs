@@ -70,7 +70,7 @@ mod once;
 pub use once::Once;
 
 mod task;
-pub use task::{PanicPayload, Task, TaskError};
+pub use task::{PanicPayload, Promise, Task, TaskError};
 
 #[allow(unsafe_code)]
 mod queue;

@@ -66,8 +66,23 @@ use self::place::Place;
 /// assert_eq!(main.handle().stats().ran, 2);
 /// ```
 ///
-/// With the common toolkits the callback is one line: winit `proxy.send_event(..)`, egui `context.request_repaint()`, glib
-/// `main_context.invoke(..)` or a channel, slint `invoke_from_event_loop(..)`.
+/// With the common toolkits each side is one line. `4 ms` stands for `Budget::time(Duration::from_millis(4))`:
+///
+/// | toolkit | in the callback, on any thread | on the main thread |
+/// |---|---|---|
+/// | egui (eframe) | `context.request_repaint()` | in `App::logic`: `main.turn(4 ms);` |
+/// | winit | `proxy.send_event(Woken)` | in `user_event`: `main.turn(4 ms);` |
+/// | glib, GTK | `glib::timeout_add_once(16 ms, move \|\| { handle.turn(4 ms); })` | nothing: the closure [is the turn](MainHandle::turn) |
+/// | slint | `slint::invoke_from_event_loop(move \|\| { handle.turn(4 ms); })` | nothing, as above |
+///
+/// The callback must post and return. One that runs its closure at once when it is on the main thread already, as glib's
+/// `MainContext::invoke` does, would run blocks in the middle of the code that submits. Where the turn is part of a frame, or
+/// a frame away, a whole burst needs one wake; with glib's `idle_add_once` the first block of it runs sooner, and a wake is
+/// needed for every few blocks. Whole programs: `examples/desktop` in the repository.
+///
+/// Nothing bounds what waits. A worker that can be faster than the window waits now and then, after some thousand blocks,
+/// for one of its own, `handle.call(|| ()).wait()`: then little memory is used and what is shown is never old. An error there
+/// says that the window is gone.
 ///
 /// Dropping it drops the blocks that did not run, logged and counted, then the values that live on it; from then on
 /// blocks are refused, and threads that wait in [`MainHandle::sync`] are let go.
@@ -146,11 +161,7 @@ impl MainQueue {
     /// As [`drain`](Self::drain); if more waits, the wake callback is called again, so that the loop comes back after it
     /// dealt with its own events.
     pub fn turn(&self, budget: Budget) -> bool {
-        let more = self.drain(budget);
-        if more {
-            self.place.shared.inbox.wake_again();
-        }
-        more
+        self.place.turn_and_ask(budget)
     }
 
     /// Runs blocks, and sleeps when there are none, until [`MainHandle::stop`]: what was submitted before that still runs.
@@ -183,6 +194,46 @@ impl MainQueue {
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.place.is_stopped()
+    }
+}
+
+impl MainHandle {
+    /// As [`MainQueue::turn`], for code on the main thread that has a handle only: most toolkits take a closure from any
+    /// thread and run it on their own, and such a closure must be `Send`, which the queue is not.
+    ///
+    /// When the queue was dropped it does nothing and returns `false`: the toolkit may come with a closure that it had kept.
+    ///
+    /// ```
+    /// use singletrack_queues::{Budget, MainQueue};
+    /// use std::{sync::mpsc, time::Duration};
+    ///
+    /// type Job = Box<dyn FnOnce() + Send>;
+    /// let (invoke_on_main, jobs) = mpsc::channel::<Job>();    // the loop of some toolkit, which runs closures
+    /// let main = MainQueue::new("main");
+    /// let handle = main.handle();
+    /// main.set_wake(move || {
+    ///     let handle = handle.clone();
+    ///     let turn = move || { handle.turn(Budget::time(Duration::from_millis(4))); };
+    ///     invoke_on_main.send(Box::new(turn)).unwrap_or_default();
+    /// });
+    /// main.handle().submit(|| println!("on the main thread"));
+    ///
+    /// while let Ok(job) = jobs.try_recv() {
+    ///     job();
+    /// }
+    /// assert_eq!(main.handle().stats().ran, 1);
+    /// ```
+    ///
+    /// # Panics
+    /// On another thread than the main one.
+    pub fn turn(&self, budget: Budget) -> bool {
+        assert!(
+            self.is_main_thread(),
+            "turn of main queue \"{}\" was called on another thread, where its blocks must not run: have the toolkit run it \
+             on the main thread, or submit",
+            self.label(),
+        );
+        Place::of(&self.shared).is_some_and(|place| place.turn_and_ask(budget))
     }
 }
 

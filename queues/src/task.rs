@@ -45,6 +45,8 @@ pub(crate) enum Origin {
     Queue(Queue),
     /// On one thread alone.
     Thread { thread: ThreadId, label: Arc<str> },
+    /// By something else, which can tell.
+    Other { label: Arc<str>, waits_for_this_thread: Box<dyn Fn() -> bool + Send + Sync> },
     /// Elsewhere: nothing is known.
     Elsewhere,
 }
@@ -53,7 +55,7 @@ impl Origin {
     fn label(&self) -> Option<&str> {
         match self {
             Self::Queue(queue) => Some(queue.label()),
-            Self::Thread { label, .. } => Some(label),
+            Self::Thread { label, .. } | Self::Other { label, .. } => Some(label),
             Self::Elsewhere => None,
         }
     }
@@ -63,13 +65,16 @@ impl Origin {
         match self {
             Self::Queue(queue) => queue.waits_for_this_thread(),
             Self::Thread { thread, .. } => std::thread::current().id() == *thread,
+            Self::Other { waits_for_this_thread, .. } => waits_for_this_thread(),
             Self::Elsewhere => false,
         }
     }
 }
 
-/// The block's end of a [`Task`].
-pub(crate) struct Promise<T> {
+/// The other end of a [`Task`]: whoever has the value gives it here. Made by [`Task::promised`].
+///
+/// Dropping it ends the task with [`TaskError::Dropped`].
+pub struct Promise<T> {
     shared: Arc<Shared<T>>,
 }
 
@@ -94,6 +99,33 @@ impl<T> Task<T> {
         let state = Mutex::new(State::Pending { waker: None, waits: false });
         let shared = Arc::new(Shared { state, done: Condvar::new() });
         (Self { shared: shared.clone(), origin }, Promise { shared })
+    }
+
+    /// A task for what is no block of a queue, such as an event that will come: the task, and the promise that ends it.
+    ///
+    /// ```
+    /// let (task, promise) = singletrack_queues::Task::promised();
+    /// std::thread::spawn(move || promise.fulfil(7));
+    /// assert_eq!(task.wait().unwrap(), 7);
+    /// ```
+    pub fn promised() -> (Self, Promise<T>) {
+        Self::new(Origin::Elsewhere)
+    }
+
+    /// As [`promised`](Self::promised), for what may be in the way of its own end: where `waits_for_this_thread` says so, a
+    /// wait is [`TaskError::Deadlock`] with this label, at once, and not a hang.
+    ///
+    /// ```
+    /// use singletrack_queues::{Task, TaskError};
+    ///
+    /// let (task, _promise) = Task::<u32>::promised_by("a door that this thread holds shut", || true);
+    /// assert!(matches!(task.wait(), Err(TaskError::Deadlock { .. })));
+    /// ```
+    pub fn promised_by<F>(label: impl Into<Arc<str>>, waits_for_this_thread: F) -> (Self, Promise<T>)
+    where
+        F: Fn() -> bool + Send + Sync + 'static,
+    {
+        Self::new(Origin::Other { label: label.into(), waits_for_this_thread: Box::new(waits_for_this_thread) })
     }
 
     /// Did the block end?
@@ -186,6 +218,11 @@ impl<T> Future for Task<T> {
 }
 
 impl<T> Promise<T> {
+    /// Gives the value to the task, and wakes who waits for it.
+    pub fn fulfil(self, value: T) {
+        self.settle(Ok(value));
+    }
+
     /// Runs `f` and gives its value, or its panic, to the task.
     pub(crate) fn keep(promise: Self, f: impl FnOnce() -> T) {
         promise.settle(catch::catch(f).map_err(TaskError::from_panic));
@@ -209,6 +246,12 @@ impl<T> Drop for Promise<T> {
         if pending {
             self.settle(Err(TaskError::Dropped));
         }
+    }
+}
+
+impl<T> fmt::Debug for Promise<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Promise(..)")
     }
 }
 

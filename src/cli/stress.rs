@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::stress::{Fault, Plan, Progress, Verdict};
+use crate::stress::{Fault, Plan, Progress, Verdict, families};
 
 /// How long it runs unless told.
 const SECONDS: f64 = 10.0;
@@ -23,17 +23,19 @@ const MAX_WORKERS: usize = 1024;
 const INTERRUPTED: u8 = 130;
 
 /// What `stress --help` begins with.
-pub(crate) const LONG_ABOUT: &str = "\
-Puts the promises of the queues under load over all cores, and says for each whether it held.
-
-Families of checks make queues, submit numbered blocks from many threads, and compare what ran with what was \
-promised: one at a time, in order, none lost, none twice, sync, targets, barriers, suspend, panics, groups, timers, \
-sources, workloops, apply, deadlock reports, real sockets, work items, semaphores, inactive queues, values of queues, tickers, sums \
-and last values, sleeping blocks, fairness, many queues, shutdown. Most run beside one another on one runtime, so that \
-each is the others' load.
-
+const EXIT_CODES: &str = "\
 Exit code: 0 when every promise held, 1 when one was seen broken, 2 for arguments that cannot be used, 130 when it was \
 interrupted (the verdict so far is printed).";
+
+/// What it does, for the long help.
+pub(crate) fn long_about() -> String {
+    format!(
+        "Puts the promises of the queues under load over all cores, and says for each whether it held.\n\nFamilies of checks \
+         make queues, submit numbered blocks from many threads, and compare what ran with what was promised. Most run beside \
+         one another on one runtime, so that each is the others' load. They are: {}.\n\n{EXIT_CODES}",
+        families().collect::<Vec<_>>().join(", ")
+    )
+}
 
 const EXAMPLES: &str = "\
 Examples:

@@ -37,15 +37,18 @@ const ROOM_OF_A_FILE: u64 = 64 * 1024;
 
 /// What can be read from something that a poller watches.
 pub(super) fn to_read(descriptor: &OwnedFd) -> Found {
-    let bytes = ioctl_fionread(descriptor).ok();
-    match bytes {
-        Some(bytes) if bytes > 0 => Found::Ready { bytes, exact: true },
-        _ => match poll_now(descriptor, PollFlags::IN | NO_MORE) {
-            state if state.intersects(NO_MORE | PollFlags::HUP | PollFlags::ERR) => Found::End,
-            // An empty datagram, a connection to accept, a counter, the end of input typed at a terminal.
-            state if state.contains(PollFlags::IN) => Found::Ready { bytes: 1, exact: false },
-            _ => Found::Nothing,
-        },
+    let counted = || ioctl_fionread(descriptor).ok().filter(|bytes| *bytes > 0);
+    if let Some(bytes) = counted() {
+        return Found::Ready { bytes, exact: true };
+    }
+    match poll_now(descriptor, PollFlags::IN | NO_MORE) {
+        // The last bytes may have come between the two looks, with the end behind them; after it there come none.
+        state if state.intersects(NO_MORE | PollFlags::HUP | PollFlags::ERR) => {
+            counted().map_or(Found::End, |bytes| Found::Ready { bytes, exact: true })
+        }
+        // An empty datagram, a connection to accept, a counter, the end of input typed at a terminal.
+        state if state.contains(PollFlags::IN) => Found::Ready { bytes: 1, exact: false },
+        _ => Found::Nothing,
     }
 }
 
@@ -124,4 +127,39 @@ fn on_their_way_out(descriptor: &OwnedFd) -> Option<u64> {
     // other descriptor is refused.
     let bytes = unsafe { ioctl(descriptor, Getter::<{ libc::TIOCOUTQ as Opcode }, libc::c_int>::new()) };
     u64::try_from(bytes.ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn the_end_is_found_behind_the_last_bytes_however_late_they_come() {
+        let (give, taken) = channel::<UnixStream>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for mut far in taken {
+                    far.write_all(b"last").unwrap();
+                }
+            });
+            for _ in 0..20_000 {
+                let (near, far) = UnixStream::pair().unwrap();
+                let near = OwnedFd::from(near);
+                give.send(far).unwrap();
+                let mut read = 0;
+                loop {
+                    match to_read(&near) {
+                        Found::Nothing => std::hint::spin_loop(),
+                        Found::End => break,
+                        Found::Ready { .. } => read += rustix::io::read(&near, &mut [0; 8]).unwrap(),
+                    }
+                }
+                assert_eq!(read, 4);
+            }
+            drop(give);
+        });
+    }
 }

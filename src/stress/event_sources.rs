@@ -21,7 +21,7 @@ use super::score::{Check, Score};
 use super::subject;
 
 pub(super) const FAMILY: Family = Family {
-    name: "event_sources",
+    name: "event-sources",
     checks: &[
         Check { name: "event-bytes", counts: "bytes that event handlers read in order" },
         Check { name: "event-exclusion", counts: "calls of event handlers, none beside another" },

@@ -68,6 +68,14 @@ faults! {
     EventLost "event-lost" "event-bytes" "bytes are read by no handler";
     EventBeside "event-beside" "event-exclusion" "an event handler is called twice";
     EventEndTwice "event-end-twice" "event-ends" "a cancel handler runs twice";
+    BytesLost "bytes-lost" "channel-bytes" "a write lacks its last byte";
+    WaterIgnored "water-ignored" "channel-water" "a high water is not heard of";
+    ChannelOvertaken "channel-overtaken" "channel-barriers" "a write goes around a barrier";
+    MainSwapped "main-swapped" "main-order" "as order-swapped, on a main queue";
+    MainLost "main-lost" "main-no-loss" "as block-lost, on a main queue";
+    WakeLost "wake-lost" "main-wakes" "a main thread is not woken";
+    WakeTwice "wake-twice" "main-wakes" "a main thread is woken though it knows";
+    LocalAstray "local-astray" "main-values" "a main thread's value is made elsewhere";
 }
 
 impl fmt::Display for Fault {

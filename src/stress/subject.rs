@@ -6,15 +6,19 @@
 //! Not for: noticing. Rule: how often a fault occurs is counted, not drawn, so that it occurs in every round.
 
 mod chains;
+mod channels;
 mod classes;
 mod events;
 mod objects;
 mod urgent;
+mod windows;
 
 pub(crate) use chains::{Chains, Either};
+pub(crate) use channels::ChannelVerbs;
 pub(crate) use classes::Classes;
 pub(crate) use events::readable;
 pub(crate) use urgent::Urgent;
+pub(crate) use windows::{ToMain, Wake, set_wake};
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

@@ -1,8 +1,9 @@
-//! The server as its peers see it: real sockets, real servers, one module per behaviour.
+//! The server as its peers see it, and channels: real sockets, servers and files, one module per behaviour.
 //!
 //! Rules: a test waits for a condition with a deadline, never for a time; nothing here asserts how fast something is, except
 //! in comparison with itself in the same run.
 
+mod channel;
 mod client;
 mod event_descriptors;
 mod event_ends;

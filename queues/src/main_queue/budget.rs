@@ -48,13 +48,14 @@ impl Budget {
 
     /// The turn begins.
     pub(super) fn begin(self) -> Spending {
-        let end = self.time.and_then(|time| now().checked_add(time));
-        Spending { end, blocks: self.blocks.max(1) }
+        let begin = now();
+        Spending { begin, end: self.time.and_then(|time| begin.checked_add(time)), blocks: self.blocks.max(1) }
     }
 }
 
 /// What is left of a budget.
 pub(super) struct Spending {
+    begin: Instant,
     end: Option<Instant>,
     blocks: usize,
 }
@@ -64,5 +65,9 @@ impl Spending {
     pub(super) fn spend_one(&mut self) -> bool {
         self.blocks -= 1;
         self.blocks > 0 && self.end.is_none_or(|end| now() < end)
+    }
+    /// How long the turn has lasted.
+    pub(super) fn so_far(&self) -> Duration {
+        now().saturating_duration_since(self.begin)
     }
 }

@@ -38,6 +38,16 @@ pub(super) struct Counts {
     pub(super) panics: AtomicU64,
     pub(super) dropped: AtomicU64,
     pub(super) rejected: AtomicU64,
+    turns: AtomicU64,
+    longest_turn_ns: AtomicU64,
+}
+
+impl Counts {
+    /// A turn ended that ran something.
+    pub(super) fn turn(&self, lasted: Duration) {
+        self.turns.fetch_add(1, Relaxed);
+        self.longest_turn_ns.fetch_max(u64::try_from(lasted.as_nanos()).unwrap_or(u64::MAX), Relaxed);
+    }
 }
 
 impl Shared {
@@ -273,6 +283,8 @@ impl MainHandle {
             dropped: counts.dropped.load(Relaxed),
             rejected: counts.rejected.load(Relaxed),
             wakes,
+            turns: counts.turns.load(Relaxed),
+            longest_turn: Duration::from_nanos(counts.longest_turn_ns.load(Relaxed)),
             waiting: pushed.saturating_sub(done),
         }
     }
@@ -292,6 +304,10 @@ pub struct MainStats {
     pub rejected: u64,
     /// How often the wake callback was called.
     pub wakes: u64,
+    /// Turns that found something to run.
+    pub turns: u64,
+    /// The longest of them: how late a frame was for the sake of blocks, at the worst.
+    pub longest_turn: Duration,
     /// What waits for a turn, local values that are to be dropped included.
     pub waiting: u64,
 }

@@ -76,6 +76,9 @@ impl Place {
         if let Some(after) = self.shared.inbox.stop_after().filter(|_| to_stop) {
             snapshot = snapshot.min(usize::try_from(after.saturating_sub(self.done())).unwrap_or(usize::MAX));
         }
+        if snapshot == 0 {
+            return self.shared.inbox.end_turn(!self.taken.borrow().is_empty());
+        }
         let mut spending = budget.begin();
         for _ in 0..snapshot {
             // Not borrowed while it runs: a block may drop the last handle of something, and look at the queue.
@@ -96,8 +99,18 @@ impl Place {
                 break;
             }
         }
+        self.shared.counts.turn(spending.so_far());
         let left = !self.taken.borrow().is_empty();
         self.shared.inbox.end_turn(left)
+    }
+
+    /// One turn that asks for the next if more waits: see [`MainQueue::turn`](super::MainQueue::turn).
+    pub(super) fn turn_and_ask(&self, budget: Budget) -> bool {
+        let more = self.turn(budget, false);
+        if more {
+            self.shared.inbox.wake_again();
+        }
+        more
     }
 
     /// Puts a value here.

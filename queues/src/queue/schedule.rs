@@ -2,6 +2,7 @@
 //!
 //! Not for: what a line is (`pool/find`), turns in a concurrent target (`visit`), the drain (`core`).
 
+use super::Queue;
 use super::core::QueueCore;
 use super::target::Target;
 use super::ticket::Scheduled;
@@ -16,24 +17,29 @@ impl QueueCore {
         match &self.target {
             Target::Pool(owner) if owner.pool().is_graded() => self.schedule_graded(owner.pool(), place),
             Target::Pool(owner) => owner.pool().submit(Runnable(self.lane()), place),
+            Target::Queue(target) => self.schedule_on(target),
             Target::Concurrent(target) => self.schedule_in(target, place),
-            Target::Queue(target) => {
-                // It may have served as the stub of the own mailbox: then it still points at what came behind it there.
-                // Relaxed: the push publishes it.
-                self.node.next.store(std::ptr::null_mut(), Relaxed);
-                // A target of its class, or a higher one, sees to its root itself.
-                if self.qos > target.core().qos && self.lift_root(self.qos) {
-                    // Kept: with the push this queue may be drained and freed, and it was what kept the target.
-                    let (target, qos) = (target.clone(), self.qos);
-                    self.lifts_root.store(true, Relaxed);
-                    // SAFETY: with the drain right the own node is in no list.
-                    unsafe { target.core().push(self.lane()) };
-                    target.core().send_token(qos);
-                } else {
-                    // SAFETY: as above.
-                    unsafe { target.core().push(self.lane()) }
-                }
-            }
+        }
+    }
+
+    /// As [`schedule`](Self::schedule), in a serial target.
+    // Not inlined, so that a queue on the pool has a short path.
+    #[inline(never)]
+    fn schedule_on(&self, target: &Queue) {
+        // It may have served as the stub of the own mailbox: then it still points at what came behind it there. Relaxed: the
+        // push publishes it.
+        self.node.next.store(std::ptr::null_mut(), Relaxed);
+        // A target of its class, or a higher one, sees to its root itself.
+        if self.qos > target.core().qos && self.lift_root(self.qos) {
+            // Kept: with the push this queue may be drained and freed, and it was what kept the target.
+            let (target, qos) = (target.clone(), self.qos);
+            self.lifts_root.store(true, Relaxed);
+            // SAFETY: with the drain right the own node is in no list.
+            unsafe { target.core().push(self.lane()) };
+            target.core().send_token(qos);
+        } else {
+            // SAFETY: as above.
+            unsafe { target.core().push(self.lane()) }
         }
     }
 

@@ -65,7 +65,17 @@ impl Target {
         }
     }
 
+    #[inline]
     pub(crate) fn owner(&self) -> &Arc<Owner> {
+        match self {
+            Self::Pool(owner) => owner,
+            _ => self.owner_above(),
+        }
+    }
+
+    // Not inlined: a queue on the pool, which most are, asks for its owner at every submit.
+    #[inline(never)]
+    fn owner_above(&self) -> &Arc<Owner> {
         let mut target = self;
         loop {
             target = match target {

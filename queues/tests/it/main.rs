@@ -14,6 +14,7 @@ mod hierarchy;
 mod inactive;
 mod isolated;
 mod main_queue;
+mod main_turns;
 mod misuse;
 mod nesting;
 mod odd_hours;

@@ -1,13 +1,12 @@
-//! The queue that one thread drains: order, turns and budgets, one wake per burst, values that stay, and its end.
+//! The queue that one thread drains: order, values that come back, values that stay, and its end. Turns: `main_turns`.
 
 use crate::{LONG, runtime, wait_until};
 use singletrack_queues::{Budget, Local, MainQueue, SyncError, TaskError};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Drains until `condition` holds, as a foreign loop would.
 #[track_caller]
@@ -45,109 +44,6 @@ fn blocks_run_on_the_thread_that_made_it_in_order() {
             assert_eq!(of_one, (0..1_000).collect::<Vec<_>>());
         }
     });
-}
-
-#[test]
-fn one_wake_per_burst_and_one_more_after_a_turn_that_found_nothing() {
-    let main = MainQueue::new("main");
-    let wakes = Arc::new(AtomicU64::new(0));
-    let count = wakes.clone();
-    main.set_wake(move || {
-        count.fetch_add(1, Relaxed);
-    });
-    let handle = main.handle();
-    thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| (0..1_000).for_each(|_| handle.submit(|| ())));
-        }
-    });
-    assert_eq!(wakes.load(Relaxed), 1, "a burst of four thousand");
-    assert!(main.drain(Budget::blocks(10)), "more waits");
-    handle.submit(|| ());
-    assert_eq!(handle.stats().waiting, 3_991);
-    assert_eq!(wakes.load(Relaxed), 1, "the loop knows that it has to come back");
-    assert!(!main.drain(Budget::ALL));
-    handle.submit(|| ());
-    assert_eq!((wakes.load(Relaxed), handle.stats().wakes), (2, 2), "the next burst");
-}
-
-#[test]
-fn a_turn_that_leaves_blocks_wakes_the_loop_itself() {
-    let main = MainQueue::new("main");
-    let (proxy, events) = mpsc::channel();
-    main.set_wake(move || proxy.send(()).unwrap_or_default());
-    (0..10).for_each(|_| main.handle().submit(|| ()));
-    let mut turns = 0;
-    while events.try_recv().is_ok() {
-        main.turn(Budget::blocks(3));
-        turns += 1;
-    }
-    assert_eq!((turns, main.handle().stats().ran), (4, 10));
-}
-
-#[test]
-fn a_callback_that_comes_late_is_told_what_waits_already() {
-    let main = MainQueue::new("main");
-    main.handle().submit(|| ());
-    let (proxy, events) = mpsc::channel();
-    main.set_wake(move || proxy.send(()).unwrap_or_default());
-    assert!(events.try_recv().is_ok());
-    assert!(!main.drain(Budget::ALL));
-    let (proxy, late) = mpsc::channel();
-    main.set_wake(move || proxy.send(()).unwrap_or_default());
-    assert!(late.try_recv().is_err(), "nothing waits");
-    assert!(matches!(events.try_recv(), Err(mpsc::TryRecvError::Disconnected)), "the old one is dropped");
-}
-
-#[test]
-fn blocks_that_come_during_a_turn_wait_for_the_next() {
-    let main = MainQueue::new("main");
-    let handle = main.handle();
-    fn again(handle: singletrack_queues::MainHandle) {
-        let next = handle.clone();
-        handle.submit(move || again(next));
-    }
-    again(handle.clone());
-    for turn in 1..=3 {
-        assert!(main.drain(Budget::ALL), "it submitted itself again");
-        assert_eq!(handle.stats().ran, turn);
-    }
-}
-
-#[test]
-fn a_budget_of_time_ends_a_turn_between_two_blocks() {
-    let main = MainQueue::new("main");
-    let handle = main.handle();
-    for _ in 0..3 {
-        handle.submit(|| {
-            let begin = Instant::now();
-            while begin.elapsed() < Duration::from_millis(2) {
-                std::hint::spin_loop();
-            }
-        });
-    }
-    assert!(main.drain(Budget::time(Duration::from_millis(1))));
-    assert_eq!(handle.stats().ran, 1, "the first used it up");
-    assert!(main.drain(Budget::time(Duration::ZERO)), "one block runs, however small the budget");
-    assert!(!main.drain(Budget::time(LONG).and_blocks(0)));
-    assert_eq!(handle.stats().ran, 3);
-}
-
-#[test]
-fn a_hundred_thousand_blocks_are_spread_over_many_turns() {
-    let main = MainQueue::new("main");
-    let counter = main.local(Cell::new(0));
-    (0..100_000).for_each(|_| counter.submit(|counter| counter.set(counter.get() + 1)));
-    let mut turns = 1;
-    while main.drain(Budget::blocks(1_000)) {
-        turns += 1;
-        assert_eq!(
-            counter.with(&main, |counter| counter.get()),
-            (turns - 1) * 1_000,
-            "no turn runs more than its budget"
-        );
-    }
-    assert_eq!((turns, counter.with(&main, |counter| counter.get())), (100, 100_000));
 }
 
 #[test]

@@ -127,3 +127,13 @@ fn a_waker_that_is_replaced_is_dropped_outside_the_lock() {
     let _ready_or_not = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     assert!(matches!(task.as_mut().poll(&mut Context::from_waker(Waker::noop())), Poll::Ready(Ok(()))));
 }
+
+#[test]
+fn a_promise_is_kept_from_any_thread_or_broken_when_dropped() {
+    let (task, promise) = singletrack_queues::Task::promised();
+    std::thread::spawn(move || promise.fulfil("kept"));
+    assert_eq!(task.wait().unwrap(), "kept");
+    let (task, promise) = singletrack_queues::Task::<u32>::promised();
+    drop(promise);
+    assert!(matches!(task.wait(), Err(TaskError::Dropped)));
+}

@@ -1,0 +1,289 @@
+//! An open descriptor and how it is read and written: a file by threads that may block, all else when it is ready.
+//!
+//! Which of the two is asked of the system: what a poller refuses to watch never says that it is not ready, so it is a file.
+//! Not for: when; `core` decides. Rules: what would block is [`Got::Later`], not an error, and the end is [`Got::End`]; a
+//! descriptor is given back as it came, out of the poller and with the mode it had; SIGPIPE never kills.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use rustix::buffer::spare_capacity;
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat, tell};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+use singletrack_queues::Source;
+
+use crate::data::Data;
+use crate::io::socket::{MAX_PIECES, with_read_buffer};
+use crate::io::{HANGUP, Interest, Io, READABLE, Registered, WRITABLE};
+
+/// The most that one system call reads from a file: long enough to be worth the way to another thread, short enough for a
+/// `stop` to be prompt.
+pub(super) const CHUNK: usize = 256 * 1024;
+/// The most that one system call writes.
+const WRITE_CHUNK: usize = 1024 * 1024;
+
+/// What to call a descriptor in sentences: its number, and on Linux what it was opened as.
+pub(super) fn name(fd: &impl AsFd) -> Arc<str> {
+    let number = fd.as_fd().as_raw_fd();
+    match std::fs::read_link(format!("/proc/self/fd/{number}")) {
+        Ok(target) => format!("descriptor {number} ({})", target.display()).into(),
+        Err(_) => format!("descriptor {number}").into(),
+    }
+}
+
+/// The outcome of one read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Got {
+    Bytes(Bytes),
+    /// Nothing now; an event will tell.
+    Later,
+    /// There is no more, and there will be none.
+    End,
+}
+
+/// An open descriptor.
+#[derive(Debug)]
+pub(super) struct Descriptor {
+    fd: Arc<OwnedFd>,
+    way: Way,
+    flags: OFlags,
+    has_offsets: bool,
+    /// A terminal says "input/output error" when its other end is gone.
+    is_device: bool,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// By threads that may block.
+    Disk,
+    /// When it is ready.
+    Watched { registered: Registered<Arc<OwnedFd>>, ready: u64, is_socket: bool },
+}
+
+impl Descriptor {
+    /// Takes `fd` over; `told` makes the source that hears when it becomes ready.
+    pub(super) fn new(fd: OwnedFd, io: &Io, told: impl FnOnce() -> Source) -> io::Result<Descriptor> {
+        let flags = fcntl_getfl(&fd)?;
+        let kind = FileType::from_raw_mode(fstat(&fd)?.st_mode);
+        let fd = Arc::new(fd);
+        let way = match kind {
+            FileType::RegularFile | FileType::Directory | FileType::BlockDevice => Way::Disk,
+            _ => watch(&fd, io, kind == FileType::Socket, told)?,
+        };
+        let has_offsets = tell(&*fd) != Err(Errno::SPIPE);
+        let descriptor = Descriptor { fd, way, flags, has_offsets, is_device: kind == FileType::CharacterDevice };
+        if descriptor.is_watched() && kind != FileType::Socket {
+            if !flags.contains(OFlags::NONBLOCK) {
+                fcntl_setfl(&*descriptor.fd, flags | OFlags::NONBLOCK)?;
+            }
+            if descriptor.can_write() {
+                survive_sigpipe()?;
+            }
+        }
+        Ok(descriptor)
+    }
+
+    pub(super) fn fd(&self) -> &Arc<OwnedFd> {
+        &self.fd
+    }
+
+    pub(super) fn has_offsets(&self) -> bool {
+        self.has_offsets
+    }
+
+    pub(super) fn can_read(&self) -> bool {
+        !self.flags.contains(OFlags::PATH) && !self.is_only(OFlags::WRONLY)
+    }
+
+    pub(super) fn can_write(&self) -> bool {
+        !self.flags.contains(OFlags::PATH) && !self.is_only(OFlags::RDONLY)
+    }
+
+    fn is_only(&self, mode: OFlags) -> bool {
+        self.flags & OFlags::RWMODE == mode
+    }
+
+    /// Is it read and written when it is ready, rather than by threads that may block?
+    pub(super) fn is_watched(&self) -> bool {
+        matches!(self.way, Way::Watched { .. })
+    }
+
+    /// An event came.
+    pub(super) fn ready(&mut self, bits: u64) {
+        if let Way::Watched { ready, .. } = &mut self.way {
+            // The end is found by reading, and a failure by either.
+            *ready |= if bits & HANGUP != 0 { bits | READABLE } else { bits };
+        }
+    }
+
+    /// Reads at most `most` bytes from what is watched.
+    pub(super) fn read_ready(&mut self, most: usize) -> io::Result<Got> {
+        let Way::Watched { registered, ready, is_socket } = &mut self.way else { return Ok(Got::Later) };
+        if *ready & READABLE == 0 {
+            return Ok(Got::Later);
+        }
+        with_read_buffer(|buffer| {
+            let most = most.min(buffer.len());
+            let buffer = &mut buffer[..most];
+            let count = retry(|| match is_socket {
+                true => rustix::net::recv(&**registered, &mut *buffer, RecvFlags::DONTWAIT).map(|(count, _)| count),
+                false => rustix::io::read(&**registered, &mut *buffer),
+            });
+            match count {
+                Ok(0) => Ok(Got::End),
+                Ok(count) => Ok(Got::Bytes(Bytes::copy_from_slice(&buffer[..count]))),
+                Err(Errno::AGAIN) => {
+                    *ready &= !READABLE;
+                    Ok(Got::Later)
+                }
+                Err(Errno::IO) if self.is_device => Ok(Got::End),
+                Err(error) => Err(error.into()),
+            }
+        })
+    }
+
+    /// Writes the beginning of `data` to what is watched; how much. `None`: there is no room now.
+    pub(super) fn write_ready(&mut self, data: &Data, most: usize) -> io::Result<Option<usize>> {
+        let Way::Watched { registered, ready, is_socket } = &mut self.way else { return Ok(None) };
+        if *ready & WRITABLE == 0 {
+            return Ok(None);
+        }
+        let sent = with_pieces(data, most, |pieces| {
+            retry(|| match is_socket {
+                true => rustix::net::sendmsg(
+                    &**registered,
+                    pieces,
+                    &mut rustix::net::SendAncillaryBuffer::default(),
+                    SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
+                ),
+                false => rustix::io::writev(&**registered, pieces),
+            })
+        });
+        match sent {
+            Err(Errno::AGAIN) => {
+                *ready &= !WRITABLE;
+                Ok(None)
+            }
+            sent => Ok(Some(some_written(sent)?)),
+        }
+    }
+
+    /// The descriptor itself, as it came. `None`: somebody still holds it, which is a bug of this module's users.
+    pub(super) fn give_back(self) -> Option<OwnedFd> {
+        let is_watched = matches!(&self.way, Way::Watched { is_socket: false, .. });
+        drop(self.way);
+        if is_watched
+            && !self.flags.contains(OFlags::NONBLOCK)
+            && let Err(error) = fcntl_setfl(&*self.fd, self.flags)
+        {
+            log::warn!("a descriptor could not be made blocking again: {error}");
+        }
+        Arc::into_inner(self.fd)
+    }
+}
+
+fn watch(fd: &Arc<OwnedFd>, io: &Io, is_socket: bool, told: impl FnOnce() -> Source) -> io::Result<Way> {
+    match io.register(fd.clone(), Interest::Both) {
+        Ok((registered, attach)) => {
+            attach.to(told());
+            Ok(Way::Watched { registered, ready: 0, is_socket })
+        }
+        // It is always ready, says the system: a file, or a device such as /dev/zero.
+        Err(error) if error.raw_os_error() == Some(Errno::PERM.raw_os_error()) => Ok(Way::Disk),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads at most `most` bytes from a file; blocks. Without an offset, where it stands.
+pub(super) fn read_file(fd: &OwnedFd, offset: Option<u64>, most: usize) -> io::Result<Got> {
+    let mut bytes = Vec::with_capacity(most.min(CHUNK));
+    let count = retry(|| match offset {
+        Some(offset) => rustix::io::pread(fd, spare_capacity(&mut bytes), offset),
+        None => rustix::io::read(fd, spare_capacity(&mut bytes)),
+    })?;
+    if count == 0 {
+        return Ok(Got::End);
+    }
+    // A few bytes in a large buffer would be held as a large buffer.
+    bytes.shrink_to_fit();
+    Ok(Got::Bytes(bytes.into()))
+}
+
+/// Writes the beginning of `data` to a file; how much. Blocks.
+pub(super) fn write_file(fd: &OwnedFd, offset: Option<u64>, data: &Data, most: usize) -> io::Result<usize> {
+    some_written(with_pieces(data, most, |pieces| {
+        retry(|| match offset {
+            Some(offset) => rustix::io::pwritev(fd, pieces, offset),
+            None => rustix::io::writev(fd, pieces),
+        })
+    }))
+}
+
+/// Lends the first pieces of `data`, together at most `most` bytes or one call's worth.
+fn with_pieces<R>(data: &Data, most: usize, f: impl FnOnce(&[IoSlice<'_>]) -> R) -> R {
+    let mut pieces = [IoSlice::new(&[]); MAX_PIECES];
+    let (mut left, mut count) = (most.min(WRITE_CHUNK), 0);
+    for (piece, bytes) in pieces.iter_mut().zip(data.regions()) {
+        if left == 0 {
+            break;
+        }
+        let part = &bytes[..bytes.len().min(left)];
+        *piece = IoSlice::new(part);
+        (left, count) = (left - part.len(), count + 1);
+    }
+    f(&pieces[..count])
+}
+
+/// A write that takes nothing would be tried for ever.
+fn some_written(written: rustix::io::Result<usize>) -> io::Result<usize> {
+    match written? {
+        0 => Err(io::Error::new(io::ErrorKind::WriteZero, "the system took no bytes, and gave no reason")),
+        count => Ok(count),
+    }
+}
+
+fn retry<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+}
+
+/// A write to a pipe that nobody reads raises SIGPIPE, which ends a process that does nothing about it. Rust programs ignore
+/// it from their start; a program in another language that uses this library may not. Then a handler that does nothing takes
+/// its place, and the write just fails; a disposition that somebody chose stays.
+fn survive_sigpipe() -> io::Result<()> {
+    static DONE: OnceLock<()> = OnceLock::new();
+    if DONE.get().is_none() {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        if !handles(&status, signal_hook::consts::SIGPIPE) {
+            signal_hook::flag::register(signal_hook::consts::SIGPIPE, Arc::default())?;
+        }
+        DONE.get_or_init(|| ());
+    }
+    Ok(())
+}
+
+/// Is `signal` ignored or caught by a process of this /proc status?
+fn handles(status: &str, signal: i32) -> bool {
+    let masks = status.lines().filter_map(|line| line.strip_prefix("SigIgn:").or(line.strip_prefix("SigCgt:")));
+    masks.filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok()).any(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_would_die_of_sigpipe_is_told_from_one_that_would_not() {
+        let ignores = "Name:\tx\nSigIgn:\t0000000000001000\nSigCgt:\t0000000000000000\n";
+        let catches = "SigIgn:\t0000000000000000\nSigCgt:\t0000000180001440\n";
+        let neither = "SigIgn:\t0000000000000000\nSigCgt:\t0000000180000440\n";
+        assert!(handles(ignores, 13) && handles(catches, 13) && !handles(neither, 13) && !handles("", 13));
+    }
+}

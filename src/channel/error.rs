@@ -1,0 +1,165 @@
+//! What can go wrong with a channel, told so that the reader knows which file, which operation, and what to change.
+//!
+//! Not for: the end of a stream, which is data. Rule: an error can be cloned, because a file that cannot be opened is told
+//! to every operation.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::data::Data;
+
+/// Why an operation of a channel did not do all that was asked.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChannelError {
+    /// The channel had been closed, or stopped, before the operation was submitted.
+    #[error(
+        "cannot {operation} {channel}: its channel is closed; submit operations before `close`, or make a new channel"
+    )]
+    Closed {
+        /// The file or descriptor.
+        channel: Arc<str>,
+        /// What was asked.
+        operation: &'static str,
+    },
+    /// The channel was stopped while the operation waited, or was under way.
+    #[error(
+        "{channel} was stopped before the {operation} was complete; what was done until then comes with this error"
+    )]
+    Stopped {
+        /// The file or descriptor.
+        channel: Arc<str>,
+        /// What was asked.
+        operation: &'static str,
+    },
+    /// The file cannot be opened.
+    #[error("cannot open {}: {source}; {remedy}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The descriptor is not open for this direction.
+    #[error("cannot {operation} {channel}: it is not open for that; open it with `{needed}(true)`")]
+    Access {
+        /// The file or descriptor.
+        channel: Arc<str>,
+        /// What was asked.
+        operation: &'static str,
+        /// The option that was left out: `read` or `write`.
+        needed: &'static str,
+    },
+    /// An offset was given to a stream, which goes on where it stands.
+    #[error(
+        "cannot {operation} {channel} at offset {offset}: a stream goes on where it stands; give offset 0, or make the \
+         channel with `random`"
+    )]
+    StreamOffset {
+        /// The file or descriptor.
+        channel: Arc<str>,
+        /// What was asked.
+        operation: &'static str,
+        /// The offset.
+        offset: u64,
+    },
+    /// The range does not fit into a file: the system counts offsets with 63 bits.
+    #[error(
+        "cannot {operation} {channel} at offset {offset}, {length} bytes: offsets of a file end at 2^63 - 1 (was a negative \
+         number converted?)"
+    )]
+    Offset {
+        /// The file or descriptor.
+        channel: Arc<str>,
+        /// What was asked.
+        operation: &'static str,
+        /// The offset.
+        offset: u64,
+        /// How many bytes.
+        length: u64,
+    },
+    /// What was opened for random access has no offsets: it is a pipe, a socket or a terminal.
+    #[error("{channel} has no offsets: it is a pipe, a socket or a terminal; make its channel with `stream`")]
+    NoOffsets {
+        /// The file or descriptor.
+        channel: Arc<str>,
+    },
+    /// The system refused a read, a write or what prepares them.
+    #[error("cannot {operation} {channel}: {source}; {remedy}")]
+    System {
+        /// The file or descriptor.
+        channel: Arc<str>,
+        /// What was tried.
+        operation: &'static str,
+        /// What the system said.
+        source: Arc<io::Error>,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// The threads that serve channels cannot be started.
+    #[error(
+        "cannot start the threads that serve channels: {source}; lower the number of threads and descriptors in use"
+    )]
+    Threads {
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+}
+
+impl ChannelError {
+    /// A refusal to open `path`.
+    pub(super) fn open(path: PathBuf, source: io::Error) -> ChannelError {
+        let remedy = match (source.kind(), source.raw_os_error().map(rustix::io::Errno::from_raw_os_error)) {
+            (io::ErrorKind::NotFound, _) if path.parent().is_some_and(|folder| !folder.exists()) => {
+                "its folder does not exist: make that first, or name another"
+            }
+            (io::ErrorKind::NotFound, _) => "name a file that exists, or open it with `create(true)`",
+            (io::ErrorKind::PermissionDenied, _) => {
+                "this user lacks the permission: change that of the file or its folders"
+            }
+            (io::ErrorKind::AlreadyExists, _) => "it exists already: leave out `create_new`",
+            (io::ErrorKind::IsADirectory, _) => "it is a folder: name a file in it",
+            (_, Some(rustix::io::Errno::NXIO)) => "nobody reads this FIFO: open its reading end first",
+            (_, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)) => {
+                "close other files, or raise the limit of open files (`ulimit -n`)"
+            }
+            _ => "see what the system said",
+        };
+        ChannelError::Open { path, source: Arc::new(source), remedy }
+    }
+
+    /// A refusal of the system.
+    pub(super) fn system(channel: &Arc<str>, operation: &'static str, source: io::Error) -> ChannelError {
+        use rustix::io::Errno as Is;
+        let remedy = match source.raw_os_error().map(Is::from_raw_os_error) {
+            Some(Is::BADF) => "somebody closed the descriptor that this channel owns: leave closing to the channel",
+            Some(Is::PIPE | Is::CONNRESET) => "the other end is gone: nothing more can be sent to it",
+            Some(Is::NOSPC | Is::DQUOT) => "make room on the disk",
+            Some(Is::ISDIR) => "it is a folder: open a file in it",
+            Some(Is::FBIG) => "the file would become larger than is allowed here (`ulimit -f`)",
+            Some(Is::IO) => "the device failed: see the system's log",
+            _ => "see what the system said",
+        };
+        ChannelError::System { channel: channel.clone(), operation, source: Arc::new(source), remedy }
+    }
+
+    /// Was it the caller that ended the operation, by `close` or `stop`?
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self, ChannelError::Closed { .. } | ChannelError::Stopped { .. })
+    }
+}
+
+/// An operation whose result was wanted as a [`Task`](crate::Task) ended early.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Incomplete {
+    /// What was read until then; of a write, what was not written.
+    pub data: Data,
+    /// Why it ended.
+    #[source]
+    pub error: ChannelError,
+}
