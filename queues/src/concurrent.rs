@@ -11,6 +11,7 @@ use std::panic::Location;
 use std::time::Duration;
 
 use crate::catch;
+use crate::qos::Qos;
 use crate::queue::concurrent::Handle;
 use crate::queue::concurrent::gate::UNLIMITED;
 use crate::queue::{NotSuspended, Rejected, SyncError, Target, TargetQueue, Timer, TrySyncError};
@@ -58,13 +59,26 @@ impl ConcurrentQueue {
 
     /// Starts to describe a concurrent queue.
     pub fn builder(label: impl Into<Cow<'static, str>>) -> ConcurrentQueueBuilder {
-        ConcurrentQueueBuilder { label: label.into(), runtime: None, target: None, width: None, inactive: false }
+        ConcurrentQueueBuilder {
+            label: label.into(),
+            runtime: None,
+            target: None,
+            width: None,
+            inactive: false,
+            qos: Qos::Default,
+        }
     }
 
     /// The name that it was given.
     #[must_use]
     pub fn label(&self) -> &str {
         self.body.label()
+    }
+
+    /// The class that it was given; see [`ConcurrentQueueBuilder::qos`].
+    #[must_use]
+    pub fn qos(&self) -> Qos {
+        self.body.qos()
     }
 
     /// The runtime whose workers run its blocks.
@@ -87,11 +101,16 @@ impl ConcurrentQueue {
     }
 
     pub(crate) fn submit_at<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) {
+        self.submit_as(f, Qos::Background, site);
+    }
+
+    /// As [`submit_at`](Self::submit_at), for a block that is more urgent than the queue, perhaps.
+    pub(crate) fn submit_as<F: FnOnce() + Send + 'static>(&self, f: F, qos: Qos, site: &'static Location<'static>) {
         if self.refused(site) {
             // Quietly: this may be a timer that fires, on a thread of the runtime.
             return catch::drop_quietly(f);
         }
-        self.body.submit(f, site);
+        self.body.submit(f, qos, site);
     }
 
     /// Submits a block, or gives it back.
@@ -104,7 +123,7 @@ impl ConcurrentQueue {
             self.body.pool().count_rejected();
             return Err(Rejected(f));
         }
-        self.body.submit(f, Location::caller());
+        self.body.submit(f, Qos::Background, Location::caller());
         Ok(())
     }
 
@@ -339,6 +358,7 @@ pub struct ConcurrentQueueBuilder {
     target: Option<Target>,
     width: Option<usize>,
     inactive: bool,
+    qos: Qos,
 }
 
 impl ConcurrentQueueBuilder {
@@ -390,6 +410,23 @@ impl ConcurrentQueueBuilder {
         self
     }
 
+    /// How urgent its blocks are; [`Qos::Default`] unless said otherwise. See [`QueueBuilder::qos`](crate::QueueBuilder::qos).
+    ///
+    /// A thread of a higher class that waits for it lifts what it lets in from then on. What it let in before waits in a line
+    /// of the workers already and is not lifted: that comes by ageing. On a concurrent target the higher of both classes
+    /// counts, on a serial one the target's.
+    ///
+    /// ```
+    /// use singletrack_queues::{ConcurrentQueue, Qos};
+    ///
+    /// let thumbnails = ConcurrentQueue::builder("thumbnails").qos(Qos::Utility).build();
+    /// assert_eq!(thumbnails.call(Qos::current).wait().unwrap(), Qos::Utility);
+    /// ```
+    pub fn qos(mut self, qos: Qos) -> Self {
+        self.qos = qos;
+        self
+    }
+
     /// Makes the queue.
     ///
     /// # Panics
@@ -410,6 +447,6 @@ impl ConcurrentQueueBuilder {
         });
         let target = Target::choose(&self.label, self.target, self.runtime);
         let state = if self.inactive { State::inactive() } else { State::new() };
-        ConcurrentQueue { body: Handle::new(self.label, target, width, state, Location::caller()) }
+        ConcurrentQueue { body: Handle::new(self.label, target, width, state, self.qos, Location::caller()) }
     }
 }

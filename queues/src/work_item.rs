@@ -88,7 +88,7 @@ impl WorkItem {
 
     /// How urgent it is, if that is more than its queue is: until it has ended it lifts the queue, and with it what stands in
     /// front of it there. A lower class than the queue's changes nothing.
-    /// A concurrent queue has no class and is not lifted: there only the body works for that class, once it runs.
+    /// On a concurrent queue it lifts itself alone, if nothing keeps it from being let in at once.
     ///
     /// Without this it is as urgent as its queue, whoever submits it: nothing is inherited, every item is what libdispatch
     /// calls detached. To hand on the class of the running block, say `qos(Qos::current())`.
@@ -130,8 +130,9 @@ impl WorkItem {
     #[track_caller]
     pub fn submit_concurrent(self, queue: &ConcurrentQueue) -> WorkHandle {
         let site = Location::caller();
+        let qos = self.qos.unwrap_or(Qos::Background);
         let (ticket, handle) = self.split(Some(Place::Concurrent(queue.clone(), false)));
-        queue.submit_at(move || ticket.run(), site);
+        queue.submit_as(move || ticket.run(), qos, site);
         handle
     }
 

@@ -29,12 +29,14 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::current::{self, Frame};
+use super::lift::Lifts;
 use super::specific::Specifics;
 use super::target::{Level, Target};
 use crate::block::{self, Node, Runnable};
 use crate::catch::{self, Payload};
 use crate::mailbox::Mailbox;
 use crate::pool::{Place, Pool};
+use crate::qos::Qos;
 use crate::state::{Resumed, State};
 use crate::sync::atomic::{
     AtomicUsize,
@@ -54,6 +56,8 @@ pub(crate) struct Body {
     pub(super) target: Target,
     state: State,
     handles: AtomicUsize,
+    qos: Qos,
+    lifts: Lifts,
     label: Cow<'static, str>,
     pub(super) specifics: Specifics,
 }
@@ -71,6 +75,17 @@ impl Body {
         self.target.pool()
     }
 
+    /// The class that it was given.
+    pub(crate) fn qos(&self) -> Qos {
+        self.qos
+    }
+
+    /// The class in which it lets something in now: its own, or that of a thread that waits for it.
+    #[inline]
+    fn class(&self) -> Qos {
+        self.lifts.highest().map_or(self.qos, |lifted| lifted.max(self.qos))
+    }
+
     fn lane(&self) -> NonNull<Node> {
         NonNull::from(self).cast()
     }
@@ -85,11 +100,11 @@ impl Body {
     ///
     /// # Safety
     /// As for [`Target::push`].
-    pub(super) unsafe fn enter(&self, node: NonNull<Node>, place: Place) {
+    pub(super) unsafe fn enter(&self, node: NonNull<Node>, place: Place, qos: Qos) {
         // SAFETY: the caller's promise. Let in, it may end the last thing that keeps this queue: nothing is touched then.
         unsafe {
             if self.gate.try_read() {
-                self.target.push(node, place);
+                self.target.push(node, place, qos.max(self.class()));
             } else {
                 self.list(node);
             }
@@ -115,12 +130,12 @@ impl Body {
     ///
     /// # Safety
     /// As for [`Target::push`].
-    pub(super) unsafe fn push_up(&self, node: NonNull<Node>, place: Place) {
+    pub(super) unsafe fn push_up(&self, node: NonNull<Node>, place: Place, qos: Qos) {
         // SAFETY: the caller's promise.
         unsafe {
             match &self.target {
-                Target::Concurrent(up) => up.push_up(node, place),
-                target => target.push(node, place),
+                Target::Concurrent(up) => up.push_up(node, place, qos.max(self.class())),
+                target => target.push(node, place, qos.max(self.class())),
             }
         }
     }
@@ -144,7 +159,7 @@ impl Body {
 
     /// Sends the drain, whose count exists. It runs on the pool, whatever the target is: it only lets others in.
     fn send_drain(&self, place: Place) {
-        self.pool().submit(Runnable(self.lane()), place);
+        self.pool().submit_as(Runnable(self.lane()), place, self.class());
     }
 
     /// What came in as a reader leaves, the target first, so that the next one finds room there.
@@ -287,14 +302,18 @@ impl Handle {
         target: Target,
         width: u32,
         state: State,
+        qos: Qos,
         site: &'static Location<'static>,
     ) -> Self {
         let (node, mail, gate) = (Node::new(&Body::VTABLE, site), Mailbox::new(), Gate::new(width));
         if !state.is_clear() {
             gate.list();
         }
-        let (handles, specifics) = (AtomicUsize::new(1), Specifics::default());
-        Self(Arc::new(Body { node, mail, gate, target, state, handles, label, specifics }))
+        let (handles, lifts, specifics) = (AtomicUsize::new(1), Lifts::default(), Specifics::default());
+        if qos != Qos::Default {
+            target.pool().grade();
+        }
+        Self(Arc::new(Body { node, mail, gate, target, state, handles, qos, lifts, label, specifics }))
     }
 
     /// For a queue that targets this one, and has its turn in it.
@@ -303,7 +322,7 @@ impl Handle {
     }
 
     /// Submits a block that runs beside others.
-    pub(crate) fn submit<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) {
+    pub(crate) fn submit<F: FnOnce() + Send + 'static>(&self, f: F, qos: Qos, site: &'static Location<'static>) {
         // Made here, so that a block that is let in and then dropped unrun leaves too.
         let inside = InRead(self.0.clone());
         let read = move || {
@@ -315,7 +334,7 @@ impl Handle {
             }
         };
         // SAFETY: a fresh block, which leaves when its closure has run or was dropped.
-        unsafe { self.enter(block::block(read, site), Place::Back) };
+        unsafe { self.enter(block::block(read, site), Place::Back, qos) };
     }
 
     /// Submits a barrier.

@@ -12,6 +12,7 @@ use super::core::QueueCore;
 use super::specific::Specifics;
 use crate::block::{Node, Runnable};
 use crate::pool::{Place, Pool};
+use crate::qos::Qos;
 use crate::runtime::{Owner, Runtime};
 
 /// See the module.
@@ -90,18 +91,19 @@ impl Target {
         self.owner().pool()
     }
 
-    /// The one door: what is to run goes up a level. It may run, and be gone, before this returns.
+    /// The one door: what is to run goes up a level, in the class `qos`, which a serial queue does not ask for. It may run,
+    /// and be gone, before this returns.
     ///
     /// # Safety
     /// `node` is valid for a [`Mailbox::push`](crate::mailbox::Mailbox::push), and its content may be sent to another
     /// thread. If this is a concurrent queue, whoever runs or drops the node [leaves](Self::leave) afterwards.
-    pub(super) unsafe fn push(&self, node: NonNull<Node>, place: Place) {
+    pub(super) unsafe fn push(&self, node: NonNull<Node>, place: Place, qos: Qos) {
         match self {
-            Self::Pool(owner) => owner.pool().submit(Runnable(node), place),
+            Self::Pool(owner) => owner.pool().submit_as(Runnable(node), place, qos),
             // SAFETY: the caller's promise.
             Self::Queue(queue) => unsafe { queue.core().push(node) },
             // SAFETY: as above.
-            Self::Concurrent(queue) => unsafe { queue.enter(node, place) },
+            Self::Concurrent(queue) => unsafe { queue.enter(node, place, qos) },
         }
     }
 

@@ -94,10 +94,10 @@ impl QueueCore {
                 let entry = Visit::node(self, None, target);
                 match guests {
                     // SAFETY: a fresh node that leaves when it was run or dropped. The queue may be gone afterwards.
-                    None => unsafe { target.enter(entry, place) },
+                    None => unsafe { target.enter(entry, place, self.qos) },
                     Some(queue) => {
                         // SAFETY: as above; the handle keeps the queue, and with it the target.
-                        unsafe { queue.core().target.push(entry, place) };
+                        unsafe { queue.core().target.push(entry, place, queue.core().qos) };
                         queue.core().send_visit();
                     }
                 }
@@ -124,7 +124,7 @@ impl QueueCore {
         if self.ticket.send_token(TOKEN) {
             let token = Visit::node(self, Some(self.handle()), target);
             // SAFETY: a fresh node that is in already, and leaves when it was run or dropped.
-            unsafe { target.push_up(token, Place::Next) };
+            unsafe { target.push_up(token, Place::Next, self.qos) };
         } else {
             target.reader_leaves();
         }

@@ -2,7 +2,7 @@
 //!
 //! One worker without stand-ins and everything submitted before it takes anything: the order is foretold, not hoped for.
 
-use singletrack_queues::{Group, Qos, Queue, Runtime, WorkEnd, WorkItem};
+use singletrack_queues::{ConcurrentQueue, Group, Qos, Queue, Runtime, WorkEnd, WorkItem};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -398,5 +398,63 @@ fn a_wait_that_lifts_nothing_leaves_the_class_as_it_is() {
             waits.join().expect("no panic");
         });
         assert_eq!(plain.call(Qos::current).wait().ok(), Some(Qos::Default));
+    }
+}
+
+#[test]
+fn a_concurrent_queue_has_a_class_and_passes_it_up() {
+    let (runtime, open) = one_held_worker();
+    let (order, group) = (Order::default(), Group::new());
+    let concurrent = |label, qos| ConcurrentQueue::builder(label).runtime(&runtime).qos(qos).build();
+    let (low, plain, high) = (
+        concurrent("low", Qos::Background),
+        concurrent("plain", Qos::Default),
+        concurrent("high", Qos::UserInteractive),
+    );
+    let child = Queue::builder("child").target(&plain).qos(Qos::UserInitiated).build();
+    let submit = |queue: &ConcurrentQueue, name| {
+        let (note, member) = (order.note(name), group.clone());
+        member.enter();
+        queue.submit(move || {
+            note();
+            member.leave().expect("entered above");
+        });
+    };
+    submit(&low, "low");
+    submit(&plain, "plain");
+    group.submit(&child, order.note("child"));
+    WorkItem::new(order.note("item")).qos(Qos::UserInteractive).submit_concurrent(&low);
+    submit(&high, "high");
+    open.send(()).expect("it waits");
+    group.wait();
+    assert_eq!(order.take(), ["item", "high", "child", "plain", "low"]);
+    assert_eq!(high.qos(), Qos::UserInteractive);
+    assert_eq!(low.call(Qos::current).wait().ok(), Some(Qos::Background));
+    assert_eq!(low.barrier_call(Qos::current).wait().ok(), Some(Qos::Background));
+}
+
+#[test]
+fn who_waits_for_a_concurrent_queue_lifts_what_it_lets_in() {
+    let runtime = Runtime::builder().workers(2).name("lift").build().expect("two threads");
+    let low = ConcurrentQueue::builder("low").runtime(&runtime).qos(Qos::Background).build();
+    for _ in 0..50 {
+        let (begun, begins) = channel::<()>();
+        let (open, gate) = channel::<()>();
+        low.submit(move || {
+            begun.send(()).expect("waited for");
+            gate.recv().expect("opened");
+        });
+        begins.recv().expect("it came to it");
+        std::thread::scope(|scope| {
+            // Behind a block that is in, and another that is listed behind a barrier.
+            low.barrier(|| ());
+            let listed = low.call(Qos::current);
+            let waits = scope.spawn(|| Qos::UserInitiated.run(|| low.barrier_sync(Qos::current)));
+            open.send(()).expect("it waits");
+            assert!(waits.join().expect("no panic") >= Qos::Background);
+            assert!(listed.wait().expect("it runs") >= Qos::Background);
+        });
+        // It is over: nothing is lifted any more.
+        assert_eq!(low.call(Qos::current).wait().ok(), Some(Qos::Background));
     }
 }

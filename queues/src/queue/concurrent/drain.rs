@@ -113,11 +113,11 @@ impl Body {
                     // The drain has a count.
                     Arc::increment_strong_count(self);
                     let carried = Carried { inside: InWrite(Arc::from_raw(self)), node: Some(node) };
-                    self.target.push(block::block(move || carried.run(), site), Place::Next);
+                    self.target.push(block::block(move || carried.run(), site), Place::Next, self.class());
                 }
                 // Its thread goes on by itself.
                 Kind::Sync | Kind::SyncBarrier => (vtable.finish)(node),
-                _ => self.target.push(node, Place::Back),
+                _ => self.target.push(node, Place::Back, self.class()),
             }
         }
     }

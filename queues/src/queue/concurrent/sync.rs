@@ -18,6 +18,7 @@ use super::grant::Grant;
 use super::{Body, Handle};
 use crate::catch;
 use crate::handoff::Ended;
+use crate::qos::Qos;
 use crate::sync::now;
 use crate::time::When;
 
@@ -105,7 +106,7 @@ impl Handle {
         if barrier {
             self.barrier(move || block.run(), site);
         } else {
-            self.submit(move || block.run(), site);
+            self.submit(move || block.run(), Qos::current(), site);
         }
         match timed.wait(when) {
             Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: begin.elapsed() }),
@@ -231,6 +232,7 @@ impl Body {
 
     /// Waits in the mailbox for `grant`'s turn.
     fn wait_for(&self, grant: &Grant) {
+        let _lift = LiftHere::new(self);
         // SAFETY: it stays on the stack until the wait has ended.
         unsafe { self.list(NonNull::from(grant.node())) };
         let ended = grant.wait();
@@ -240,6 +242,26 @@ impl Body {
             self.label,
             grant.node().site
         );
+    }
+}
+
+/// While this thread waits for the queue, what that lets in goes in the class of this thread, if it is higher.
+struct LiftHere<'a>(&'a Body, Qos);
+
+impl<'a> LiftHere<'a> {
+    fn new(body: &'a Body) -> Option<Self> {
+        let qos = Qos::current();
+        if qos <= body.qos {
+            return None;
+        }
+        body.pool().grade();
+        body.lifts.add(qos).then(|| Self(body, qos))
+    }
+}
+
+impl Drop for LiftHere<'_> {
+    fn drop(&mut self) {
+        self.0.lifts.remove(self.1);
     }
 }
 
