@@ -1,10 +1,11 @@
 //! A named serial queue: runs its blocks one at a time, in order.
 //!
 //! The story of a block: [`Queue::submit`] erases it (`block`), pushes it (`mailbox`), and if that turned the queue on
-//! schedules the queue on its target (`core`): another queue, or the pool. A worker takes the queue and drains it (`core`),
+//! schedules the queue on its target (`schedule`): another queue, or the pool. A worker takes the queue and drains it (`core`),
 //! block by block. `sync` runs on the caller's thread when the queue is idle, and queues up otherwise (`sync`). Which
 //! queues a thread is in right now, for "am I on it?" and for deadlocks, is kept by `current`; `assert` and `specific` ask
-//! it.
+//! it. A target is of either kind (`target`): so the body of a concurrent queue stands here too (`concurrent`), and a serial
+//! queue has its turns there as visits (`visit`).
 
 pub(crate) mod assert;
 mod builder;

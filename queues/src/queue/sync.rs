@@ -50,7 +50,7 @@ impl Queue {
     ///
     /// # Panics
     /// With the panic of `f`, if that panics: the queue itself goes on. With a sentence that names the queues, instead of
-    /// waiting for ever, when this thread is in a block of this queue, or of one that shares a target with it; see
+    /// waiting for ever, when this thread is in a block of this queue, or of one that shares a serial target with it; see
     /// [`try_sync`](Self::try_sync) and [`sync_timeout`](Self::sync_timeout) for errors instead. When the queue was busy
     /// and its runtime was shut down before `f` could run.
     #[track_caller]

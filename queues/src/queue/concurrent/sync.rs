@@ -129,6 +129,10 @@ impl Body {
     #[cold]
     #[inline(never)]
     fn sync_or_wait<R: Send, F: FnOnce() -> R + Send>(&self, f: F, barrier: bool, site: Site) -> R {
+        if self.target.is_pool() && current::entered(self).is_none() {
+            // There is nothing else to be in, and it was tried already.
+            return self.wait_on_pool(f, barrier, site);
+        }
         let f = match self.try_at_once(f, barrier, site) {
             Ok(value) => return value,
             Err(f) => f,
@@ -141,24 +145,34 @@ impl Body {
         }
         let mut body = Some(f);
         let mut result = None;
-        if barrier && self.target.is_pool() {
-            let mut run = || result = body.take().map(catch::catch);
-            // SAFETY: `run` stays until the wait has ended.
-            self.wait_for(&unsafe { Grant::closure(&mut run, site) });
-            return match result {
-                Some(Ok(value)) => value,
-                Some(Err(payload)) => resume_unwind(payload),
-                None => unreachable!("the wait ended because it ran"),
-            };
-        }
         self.wait_up(barrier, site, &mut || {
             let frame = Frame::concurrent(self, barrier);
             let _entered = frame.enter();
-            result = body.take().map(|f| Ok(f()));
+            result = body.take().map(|f| f());
         });
         match result {
+            Some(value) => value,
+            None => unreachable!("every level was taken, so it ran"),
+        }
+    }
+
+    /// Waits for the gate alone. A barrier's closure is run by the drain.
+    fn wait_on_pool<R: Send, F: FnOnce() -> R + Send>(&self, f: F, barrier: bool, site: Site) -> R {
+        if !barrier {
+            self.wait_for(&Grant::turn(false, site));
+            let _in = InReadHere(self);
+            let frame = Frame::concurrent(self, false);
+            let _entered = frame.enter();
+            return f();
+        }
+        let (mut body, mut result) = (Some(f), None);
+        let mut run = || result = body.take().map(catch::catch);
+        // SAFETY: `run` stays until the wait has ended.
+        self.wait_for(&unsafe { Grant::closure(&mut run, site) });
+        match result {
             Some(Ok(value)) => value,
-            _ => unreachable!("every level was taken, so it ran"),
+            Some(Err(payload)) => resume_unwind(payload),
+            None => unreachable!("the wait ended because it ran"),
         }
     }
 
