@@ -1,6 +1,6 @@
 //! Named serial queues over every core, fed by a poller per core, and a WebSocket room server on top of them.
 //!
-//! The queues are a package of their own, [`queues`], and everything that a program commonly needs is re-exported here.
+//! The queues are a package of their own, [`queues`], and all of it is re-exported here.
 //! This package adds what they have no business with: events of the system ([`event`]), files and pipes ([`channel`]), sockets
 //! ([`io`]), HTTP and WebSocket, and rooms.
 //!
@@ -8,8 +8,8 @@
 #![deny(unsafe_code)]
 
 pub use singletrack_queues as queues;
-pub use singletrack_queues::{Budget, Local, MainHandle, MainQueue};
-pub use singletrack_queues::{ConcurrentQueue, Group, Isolated, Queue, Runtime, Source, Task, Timer, apply, blocking};
+#[doc(no_inline)]
+pub use singletrack_queues::*;
 
 mod server;
 pub use server::{RunningServer, Server, ServerBuilder, StopReport};

@@ -1,7 +1,7 @@
 //! Classes of service under saturation: a higher one goes first, a lower one progresses, and who waits lifts what it waits for.
 //!
 //! Counted in turns, not in time: all workers are held until everything is submitted, and nobody stands in for them. A worker
-//! that the system stops has one block in its hands at most, so each bound allows for one block per worker.
+//! that the system stops has few blocks in its hands, so each bound allows for those.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -77,9 +77,13 @@ fn saturate(runtime: &Runtime, classes: &mut Classes, each: usize) -> Vec<Qos> {
     std::mem::take(&mut *locked(&order))
 }
 
+/// The default class is taken by the batch, the others one by one.
+const BATCH: usize = 33;
+
 /// Where all blocks of a class had run, but for those that stopped workers may have in their hands.
 fn end_of(order: &[Qos], qos: Qos, each: usize, workers: usize) -> usize {
-    order.iter().enumerate().filter(|(_, ran)| **ran == qos).nth(each - workers).map_or(0, |(at, _)| at)
+    let in_hands = if qos == Qos::Default { BATCH * workers } else { workers };
+    order.iter().enumerate().filter(|(_, ran)| **ran == qos).nth(each - in_hands).map_or(0, |(at, _)| at)
 }
 
 fn judge_order(order: &[Qos], each: usize, workers: usize, score: &Score, ageing: &Score) {
