@@ -47,10 +47,10 @@ impl Qos {
         CURRENT.get()
     }
 
-    /// Runs `f` with this thread counted as of this class, if that is higher than what it works for now.
+    /// Until the result is dropped this thread counts as of this class, if that is higher than what it works for now.
     #[inline]
-    pub(crate) fn at_least<R>(self, f: impl FnOnce() -> R) -> R {
-        if self <= Self::current() { f() } else { self.run(f) }
+    pub(crate) fn at_least(self) -> Option<Back> {
+        (self > Self::current()).then(|| Back(CURRENT.replace(self)))
     }
 
     /// From now on this thread works for this class.
@@ -67,7 +67,7 @@ impl Qos {
 }
 
 /// Sets the class back, also when the closure panics.
-struct Back(Qos);
+pub(crate) struct Back(Qos);
 
 impl Drop for Back {
     fn drop(&mut self) {

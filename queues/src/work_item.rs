@@ -387,7 +387,11 @@ impl Ticket {
         let Some(body) = self.handle.take(false) else { return };
         // At least as urgent as its queue.
         let qos = self.qos.unwrap_or(Qos::Background);
-        match catch::catch(|| qos.at_least(|| body(&self.handle))) {
+        let outcome = catch::catch(|| {
+            let _back = qos.at_least();
+            body(&self.handle);
+        });
+        match outcome {
             Ok(()) => self.handle.end(WorkEnd::Ran),
             Err(payload) => {
                 self.handle.end(WorkEnd::Panicked);

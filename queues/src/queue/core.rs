@@ -308,8 +308,8 @@ impl QueueCore {
             if met.drains {
                 this.as_ref().leaves_target();
                 // As a part of its target it may have been taken from a lower line than its own: on a drain that ran already.
-                let qos = this.as_ref().qos;
-                qos.at_least(|| Self::drain(this));
+                let _back = this.as_ref().qos.at_least();
+                Self::drain(this);
             }
             if met.has_handle {
                 Self::drop_handle(this);

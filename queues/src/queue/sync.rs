@@ -205,7 +205,10 @@ impl Queue {
         let mut result = None;
         // Whoever runs it works for this thread.
         let qos = Qos::current();
-        let mut body = || result = f.take().map(|f| qos.at_least(|| catch::catch(f)));
+        let mut body = || {
+            let _back = qos.at_least();
+            result = f.take().map(catch::catch);
+        };
         let timed = Arc::new(Timed::new(site, &mut body));
         let node = Timed::into_node(timed.clone());
         let (lift, guest) = (Lift::here(self.core()), Guest::here(self.core()));
@@ -354,7 +357,8 @@ impl<R: Send, F: FnOnce() -> R + Send> SyncBlock<R, F> {
         // SAFETY: the waiting thread does not touch `body` and `result` before the waiter ended.
         unsafe {
             if let Some(body) = (*this).body.take() {
-                (*this).result = Some((*this).qos.at_least(|| catch::catch(body)));
+                let _back = (*this).qos.at_least();
+                (*this).result = Some(catch::catch(body));
             }
         }
         None
