@@ -41,6 +41,11 @@ declare -A caught_by=(
     [bytes-lost]=channel-bytes
     [water-ignored]=channel-water
     [channel-overtaken]=channel-barriers
+    [member-forgotten]=groups
+    [number-skipped]=apply
+    [target-ignored]=targets
+    [once-twice]=once
+    [deadline-early]=deadlines
 )
 
 loom() {

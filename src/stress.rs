@@ -11,6 +11,7 @@ mod barriers;
 mod channels;
 mod choice;
 mod classes;
+mod deadlines;
 mod deadlocks;
 mod event_sources;
 mod fairness;
@@ -22,6 +23,7 @@ mod ledger;
 mod main_queue;
 mod many_queues;
 mod merges;
+mod once;
 mod panics;
 mod round;
 mod score;
@@ -64,6 +66,8 @@ const FAMILIES: &[Family] = &[
     panics::FAMILY,
     groups::FAMILY,
     timers::FAMILY,
+    deadlines::FAMILY,
+    once::FAMILY,
     sources::FAMILY,
     workloop::FAMILY,
     apply::FAMILY,

@@ -9,6 +9,7 @@ use singletrack::queues::apply_chunks;
 use super::choice::Choice;
 use super::round::{Family, Place, Round};
 use super::score::{Check, Score};
+use super::subject::Verbs;
 
 pub(super) const FAMILY: Family = Family {
     name: "apply",
@@ -43,7 +44,7 @@ fn round(round: &Round, mut choice: Choice) {
     let n = choice.between(0..=5_000);
     round.stage(format_args!("an apply of {n} numbers"));
     let calls = Calls::new(n);
-    runtime.apply(n, |number| calls.call(number));
+    Verbs::new(round.ground.fault).apply(runtime, n, |number| calls.call(number));
     calls.audit(score, "an apply");
 
     let (outer, inner) = (choice.between(1..=12), choice.between(1..=200));

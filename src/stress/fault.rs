@@ -76,6 +76,11 @@ faults! {
     WakeLost "wake-lost" "main-wakes" "a main thread is not woken";
     WakeTwice "wake-twice" "main-wakes" "a main thread is woken though it knows";
     LocalAstray "local-astray" "main-values" "a main thread's value is made elsewhere";
+    MemberForgotten "member-forgotten" "groups" "a group does not wait for a member";
+    NumberSkipped "number-skipped" "apply" "a parallel for leaves a number out";
+    TargetIgnored "target-ignored" "targets" "a queue is built without its target";
+    OnceTwice "once-twice" "once" "a value is made twice";
+    DeadlineEarly "deadline-early" "deadlines" "a point in time comes early";
 }
 
 impl fmt::Display for Fault {

@@ -10,6 +10,7 @@ use singletrack::queues::Group;
 use super::choice::Choice;
 use super::round::{Family, Place, Round};
 use super::score::Check;
+use super::subject::Verbs;
 
 pub(super) const FAMILY: Family = Family {
     name: "groups",
@@ -24,6 +25,7 @@ fn round(round: &Round, mut choice: Choice) {
     let told_on = runtime.queue("groups.notify");
     // The same group again and again: it may become busy after it was empty.
     let group = Group::new();
+    let mut verbs = Verbs::new(round.ground.fault);
     for _ in 0..choice.between(5..=30) {
         let (blocks, notifies) = (choice.between(1..=100), choice.between(1..=3));
         let ended = Arc::new(AtomicUsize::new(0));
@@ -40,7 +42,7 @@ fn round(round: &Round, mut choice: Choice) {
         drop(tell);
         for _ in 0..blocks {
             let (ended, dwell) = (ended.clone(), choice.dwell());
-            group.submit(&queues[choice.between(0..=queues.len() - 1)], move || {
+            verbs.submit_in(&group, &queues[choice.between(0..=queues.len() - 1)], move || {
                 dwell.pass();
                 ended.fetch_add(1, SeqCst);
             });

@@ -11,6 +11,7 @@ mod classes;
 mod events;
 mod objects;
 mod urgent;
+mod verbs;
 mod windows;
 
 pub(crate) use chains::{Chains, Either};

@@ -11,6 +11,7 @@ use singletrack::queues::{Queue, Runtime};
 use super::choice::{Choice, Dwell};
 use super::round::{Family, Place, Round};
 use super::score::{Check, Score};
+use super::subject::Verbs;
 
 pub(super) const FAMILY: Family = Family {
     name: "targets",
@@ -46,7 +47,7 @@ impl Tree {
     }
 }
 
-fn plant(runtime: &Runtime, choice: &mut Choice) -> (&'static str, Vec<Queue>) {
+fn plant(runtime: &Runtime, verbs: &mut Verbs, choice: &mut Choice) -> (&'static str, Vec<Queue>) {
     let mut queues = vec![runtime.queue("targets.root")];
     let (shape, name) = match choice.between(0..=2) {
         0 => (0, "star"),
@@ -60,7 +61,7 @@ fn plant(runtime: &Runtime, choice: &mut Choice) -> (&'static str, Vec<Queue>) {
             1 => i - 1,
             _ => choice.between(0..=i - 1),
         };
-        queues.push(Queue::builder(format!("targets.{i}")).target(&queues[target]).build());
+        queues.push(verbs.with_target(format!("targets.{i}"), &queues[target]));
     }
     (name, queues)
 }
@@ -84,7 +85,7 @@ fn submit_all(queues: &[Queue], tree: &Arc<Tree>, submitter: usize, times: usize
 
 fn round(round: &Round, mut choice: Choice) {
     let runtime = &round.ground.runtime;
-    let (shape, queues) = plant(runtime, &mut choice);
+    let (shape, queues) = plant(runtime, &mut Verbs::new(round.ground.fault), &mut choice);
     let (submitters, times) = (choice.between(2..=4), choice.between(100..=600));
     let tree = Arc::new(Tree {
         inside: AtomicUsize::new(0),

@@ -1,0 +1,49 @@
+//! More verbs of a thread: groups, parallel loops, targets, values made once, points in time.
+
+use std::time::{Duration, Instant};
+
+use singletrack::queues::{Group, Once, Queue, Runtime, Timer, When};
+
+use super::Verbs;
+use crate::stress::fault::Fault;
+
+impl Verbs {
+    /// As [`Group::submit`].
+    pub(crate) fn submit_in<F: FnOnce() + Send + 'static>(&mut self, group: &Group, queue: &Queue, f: F) {
+        if self.now.is_due(Fault::MemberForgotten) { queue.submit(f) } else { group.submit(queue, f) }
+    }
+
+    /// As [`Runtime::apply`].
+    pub(crate) fn apply<F: Fn(usize) + Sync>(&self, runtime: &Runtime, n: usize, f: F) {
+        let skipped = (self.now.fault == Some(Fault::NumberSkipped)).then_some(n / 2);
+        runtime.apply(n, |number| {
+            if Some(number) != skipped {
+                f(number);
+            }
+        });
+    }
+
+    /// A queue with a target.
+    pub(crate) fn with_target(&mut self, label: String, target: &Queue) -> Queue {
+        let builder = Queue::builder(label);
+        if self.now.is_due(Fault::TargetIgnored) {
+            builder.runtime(&target.runtime()).build()
+        } else {
+            builder.target(target).build()
+        }
+    }
+
+    /// As [`Once::get_or_init`].
+    pub(crate) fn once<'a, T>(&mut self, once: &'a Once<T>, make: impl Fn() -> T) -> &'a T {
+        if self.now.is_due(Fault::OnceTwice) {
+            drop(make());
+        }
+        once.get_or_init(make)
+    }
+
+    /// As [`Queue::submit_when`].
+    pub(crate) fn submit_when<F: FnOnce() + Send + 'static>(&mut self, queue: &Queue, when: When, f: F) -> Timer {
+        let early = self.now.is_due(Fault::DeadlineEarly);
+        queue.submit_when(if early { When::from(Instant::now() + Duration::from_millis(1)) } else { when }, f)
+    }
+}
