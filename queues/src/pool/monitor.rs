@@ -4,7 +4,8 @@
 //! and no more than one per worker. While runnables wait and most threads are blocked it calls hands, too. The monitor also
 //! frees a runnable from the slot of a stuck thread, fires timers that nobody looks at, and counts the pulse, by which
 //! drains measure their turn without reading a clock.
-//! When nothing ran for a few looks it sleeps for good; the first worker that wakes wakes it. An idle runtime is silent.
+//! When nothing ran for a few looks it sleeps for good; the first worker that wakes wakes it. An idle runtime is silent, and so
+//! is one whose blocks all wait for something: each of them was stood in for by a thread that sleeps at the parker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,9 @@ const TICK: Duration = Duration::from_millis(1);
 const QUIET: u32 = 3;
 /// Looks that a computing block may take before others get a stand-in.
 const COMPUTING: u32 = 4;
+
+/// Looks after which a blocked block gets a stand-in though nothing waits: then the stand-in sleeps, and this thread may, too.
+const SETTLED: u32 = 50;
 
 /// See the module.
 pub(crate) struct Monitor {
@@ -176,7 +180,7 @@ impl Pool {
                 self.submit_from_outside(hidden);
             }
             let Some(parker) = slot.parker() else { continue };
-            if running && self.needs_stand_in(parker) {
+            if running && (self.needs_stand_in(parker) || blocked && seen.looks >= SETTLED) {
                 // A batch on its way from one deque to another is in neither for a moment: a worker that looked just then
                 // may sleep beside visible work.
                 self.notify();

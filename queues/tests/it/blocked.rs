@@ -21,6 +21,19 @@ fn a_blocked_block_does_not_stop_the_others() {
     assert!(runtime.stats().relieved >= 1);
 }
 
+/// So that nobody has to look after it: the stand-in sleeps, and the monitor may.
+#[test]
+fn a_block_that_waits_long_is_stood_in_for_though_nothing_else_waits() {
+    let runtime = runtime(2);
+    let latch = Latch::default();
+    let wait = latch.clone();
+    let stuck = runtime.queue("stuck").call(move || wait.wait());
+    wait_until("a stand-in takes over", || runtime.stats().relieved == 1);
+    assert!(runtime.queue("other").call(|| ()).wait().is_ok(), "and it works");
+    latch.open();
+    assert!(stuck.wait().is_ok());
+}
+
 #[test]
 fn what_a_blocked_block_submitted_last_is_not_hidden_behind_it() {
     let runtime = runtime(1);
