@@ -113,6 +113,7 @@ impl ChannelError {
     /// A refusal to open `path`.
     pub(super) fn open(path: PathBuf, source: io::Error) -> ChannelError {
         let remedy = match (source.kind(), source.raw_os_error().map(rustix::io::Errno::from_raw_os_error)) {
+            _ if path.as_os_str().is_empty() => "the path is empty: name a file",
             (io::ErrorKind::NotFound, _) if path.parent().is_some_and(|folder| !folder.exists()) => {
                 "its folder does not exist: make that first, or name another"
             }
@@ -126,7 +127,10 @@ impl ChannelError {
             (_, Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)) => {
                 "close other files, or raise the limit of open files (`ulimit -n`)"
             }
-            _ => "see what the system said",
+            (io::ErrorKind::InvalidInput, _) => {
+                "say what it is opened for, `read(true)` or `write(true)`, and give a path without NUL bytes"
+            }
+            _ => "look the system's error up: it has no remedy of ours",
         };
         ChannelError::Open { path, source: Arc::new(source), remedy }
     }
@@ -140,8 +144,8 @@ impl ChannelError {
             Some(Is::NOSPC | Is::DQUOT) => "make room on the disk",
             Some(Is::ISDIR) => "it is a folder: open a file in it",
             Some(Is::FBIG) => "the file would become larger than is allowed here (`ulimit -f`)",
-            Some(Is::IO) => "the device failed: see the system's log",
-            _ => "see what the system said",
+            Some(Is::IO) => "the device failed, or takes no such request: see the system's log",
+            _ => "look the system's error up: it has no remedy of ours",
         };
         ChannelError::System { channel: channel.clone(), operation, source: Arc::new(source), remedy }
     }

@@ -82,7 +82,7 @@ impl EventSource {
     /// The handler gets what happened since its last call, by path. A file is known by its name: it may be deleted and made
     /// again, or replaced by another that is renamed to it, and is still watched. A symbolic link and what it leads to at
     /// this moment are both watched. When a *folder* that is watched, or the one that a watched file is in, is itself deleted or
-    /// renamed, nothing more is told; of a watched folder that is told.
+    /// renamed, that is told of a watched folder, and nothing of one that takes its place can be relied on: watch that anew.
     ///
     /// ```
     /// use singletrack::{EventSource, Queue, event::Change};
