@@ -24,6 +24,7 @@ use crate::pool::Mark;
 use crate::qos::Qos;
 use crate::queue::timed::{Claim, Timed};
 use crate::queue::{NotSuspended, OwnedLift, Queue, Rejected, SyncError, Timer, TrySyncError};
+use crate::runtime::Runtime;
 use crate::sync::now;
 use crate::task::{Origin, Promise, Task};
 use crate::time::When;
@@ -181,6 +182,18 @@ impl Workloop {
     #[must_use]
     pub fn label(&self) -> &str {
         self.inner().label()
+    }
+
+    /// The lowest class that the workers take it for, as it was given; see [`WorkloopBuilder::qos`].
+    #[must_use]
+    pub fn qos(&self) -> Qos {
+        self.inner().qos()
+    }
+
+    /// The runtime whose workers run its blocks.
+    #[must_use]
+    pub fn runtime(&self) -> Runtime {
+        self.inner().runtime()
     }
 
     /// Submits a block of the class `qos`, and does not wait. After a shutdown it is dropped, logged and counted.

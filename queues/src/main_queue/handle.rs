@@ -102,6 +102,40 @@ impl MainHandle {
         std::thread::current().id() == self.shared.thread
     }
 
+    /// Checks that the calling thread is the one that the queue is bound to: for code that touches what lives there.
+    ///
+    /// ```
+    /// let main = singletrack_queues::MainQueue::new("main");
+    /// main.handle().assert_on();
+    /// ```
+    ///
+    /// # Panics
+    /// With a sentence that names the queue and the place, if it is not.
+    #[track_caller]
+    pub fn assert_on(&self) {
+        if !self.is_main_thread() {
+            let (site, label) = (Location::caller(), self.label());
+            panic!(
+                "assert_on at {site}: this thread is not the one that \"{label}\" is bound to; submit this to \"{label}\", or \
+                 run it in a sync"
+            )
+        }
+    }
+
+    /// Checks that the calling thread is not the one that the queue is bound to: for code that takes long, or waits.
+    ///
+    /// # Panics
+    /// With a sentence that names the queue and the place, if it is.
+    #[track_caller]
+    pub fn assert_not_on(&self) {
+        if self.is_main_thread() {
+            let (site, label) = (Location::caller(), self.label());
+            panic!(
+                "assert_not_on at {site}: this thread is the one that \"{label}\" is bound to; submit this to another queue"
+            )
+        }
+    }
+
     /// Submits a block and does not wait. From the main thread too: it runs in a later turn.
     ///
     /// After the main queue was dropped the block is dropped, which is logged and counted; use

@@ -1,7 +1,7 @@
 //! `assert_on` and `assert_not_on` hold, or say which queue, where, and what to do.
 
 use crate::runtime;
-use singletrack_queues::{ConcurrentQueue, Queue};
+use singletrack_queues::{ConcurrentQueue, MainQueue, Queue};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 fn sentence(f: impl FnOnce()) -> String {
@@ -61,4 +61,21 @@ fn the_asserts_of_a_concurrent_queue_hold_or_name_queue_place_and_remedy() {
         let said = *caught.downcast::<String>().expect("text");
         assert!(said.contains(part) && said.contains("\"table\"") && said.contains("assert.rs:"), "{said}");
     }
+}
+
+#[test]
+fn the_asserts_of_a_main_queue_ask_for_its_thread_and_name_queue_place_and_remedy() {
+    let runtime = runtime(1);
+    let main = MainQueue::new("window");
+    let handle = main.handle();
+    handle.assert_on();
+    let said = sentence(|| handle.assert_not_on());
+    assert!(said.contains("\"window\"") && said.contains("assert.rs:") && said.contains("another queue"), "{said}");
+    let theirs = handle.clone();
+    let elsewhere = runtime.queue("elsewhere").call(move || {
+        theirs.assert_not_on();
+        sentence(|| theirs.assert_on())
+    });
+    let said = elsewhere.wait().expect("caught inside");
+    assert!(said.contains("\"window\"") && said.contains("assert.rs:") && said.contains("submit this to"), "{said}");
 }

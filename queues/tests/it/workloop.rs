@@ -352,3 +352,14 @@ fn it_is_a_queue_of_its_own_to_others() {
     let text = text.downcast_ref::<String>().expect("a sentence");
     assert!(text.contains("mine") && text.contains("workloop.rs"), "{text}");
 }
+
+#[test]
+fn it_tells_its_floor_and_its_runtime() {
+    let runtime = runtime(1);
+    let plain = Workloop::builder("plain").runtime(&runtime).build();
+    assert_eq!(plain.qos(), Qos::Default);
+    let floor = Workloop::builder("floor").runtime(&plain.runtime()).qos(Qos::UserInitiated).build();
+    assert_eq!((floor.qos(), floor.runtime().workers()), (Qos::UserInitiated, 1));
+    // The floor is what the workers take it for; a block still runs in its own class.
+    assert_eq!(floor.call(Qos::Background, Qos::current).wait().expect("it does not panic"), Qos::Background);
+}
