@@ -2,6 +2,8 @@
 //!
 //! `cargo run --example chat [ADDRESS]`
 
+use std::process::ExitCode;
+
 use singletrack::{Error, Limits, Server, SlowMember};
 
 const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><title>chat</title>
@@ -12,16 +14,21 @@ const PAGE: &str = r#"<!doctype html><meta charset="utf-8"><title>chat</title>
   say.onsubmit = () => { socket.send(text.value); text.value = ""; return false; };
 </script>"#;
 
-fn main() -> Result<(), Error> {
-    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
+fn main() -> ExitCode {
+    match serve(&std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(address: &str) -> Result<(), Error> {
     let mut limits = Limits::default();
     limits.room_members = 1_000;
-    let server = Server::builder()
-        .listen(address.as_str())
-        .limits(limits)
-        .slow_members(SlowMember::DropAndTell)
-        .page(PAGE)
-        .build()?;
+    let server =
+        Server::builder().listen(address).limits(limits).slow_members(SlowMember::DropAndTell).page(PAGE).build()?;
     println!("listening on http://{}", server.local_addr());
     let report = server.run()?;
     println!("{report}");

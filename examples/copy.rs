@@ -29,8 +29,13 @@ enum Told {
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    const USAGE: &str = "usage: copy FROM TO\n       copy - TO     copies the standard input";
+    if matches!(&arguments[..], [only] if only == "--help" || only == "-h") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
     let [from, to] = &arguments[..] else {
-        eprintln!("usage: copy FROM TO\n       copy - TO     copies the standard input");
+        eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
     match copy(from, Path::new(to)) {

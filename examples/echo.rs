@@ -5,6 +5,8 @@
 //!
 //! `cargo run --example echo [ADDRESS]`, then connect to `ws://ADDRESS/count`.
 
+use std::process::ExitCode;
+
 use singletrack::{Close, Conn, Error, Handler, Isolated, Message, Queue, Request, Server};
 
 struct Counting {
@@ -37,13 +39,20 @@ impl Handler for Counting {
     }
 }
 
-fn main() -> Result<(), Error> {
-    let address = std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into());
+fn main() -> ExitCode {
+    match serve(&std::env::args().nth(1).unwrap_or("127.0.0.1:8080".into())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(address: &str) -> Result<(), Error> {
     let all = Isolated::new(&Queue::new("count"), 0);
-    let server = Server::builder()
-        .listen(address.as_str())
-        .handler("/count", move |_| Counting { mine: 0, all: all.clone() })
-        .build()?;
+    let server =
+        Server::builder().listen(address).handler("/count", move |_| Counting { mine: 0, all: all.clone() }).build()?;
     println!("listening on ws://{}/count", server.local_addr());
     println!("{}", server.run()?);
     Ok(())

@@ -6,7 +6,7 @@
 //! The screen is not `Send` and lives on the main thread; the worker has a handle, and reports 100,000 steps without
 //! counting frames. When nothing comes the main thread sleeps: the wake callback makes it come round, once per burst.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,6 +28,9 @@ impl Screen {
     fn draw(&self) -> io::Result<()> {
         let filled = usize::try_from(self.done * 40 / STEPS).unwrap_or(40);
         let mut out = io::stdout().lock();
+        if !out.is_terminal() {
+            return Ok(());
+        }
         write!(out, "\r{} [{:<40}] {:>3} %", self.title, "#".repeat(filled), self.done * 100 / STEPS)?;
         out.flush()
     }

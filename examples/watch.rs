@@ -58,7 +58,8 @@ fn run(
     tell: &Sender<Seen>,
 ) -> Result<Option<EventSource>, Box<dyn std::error::Error>> {
     let [program, arguments @ ..] = command else { return Ok(None) };
-    let mut child = Command::new(program).args(arguments).stdin(Stdio::null()).spawn()?;
+    let child = Command::new(program).args(arguments).stdin(Stdio::null()).spawn();
+    let mut child = child.map_err(|error| format!("cannot run {program}: {error}"))?;
     let (tell, program) = (tell.clone(), program.clone());
     let source = EventSource::process_exit(queue, child.id(), move |end| {
         // Has ended, so this does not wait; the system forgets the child.

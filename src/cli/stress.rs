@@ -47,8 +47,10 @@ Examples:
 
 /// Behind the options, in the long help.
 fn examples() -> String {
-    let ways =
-        Fault::ALL.iter().map(|fault| format!("\n  {:18} {:39} {}", fault.name(), fault.what(), fault.caught_by()));
+    let width = |text: fn(Fault) -> &'static str| Fault::ALL.iter().map(|&fault| text(fault).len()).max().unwrap_or(0);
+    let (names, whats) = (width(Fault::name), width(Fault::what));
+    let way = |&fault: &Fault| format!("\n  {:names$}  {:whats$}  {}", fault.name(), fault.what(), fault.caught_by());
+    let ways = Fault::ALL.iter().map(way);
     format!("{EXAMPLES}\nWays to break a queue, and the check that has to notice:{}", ways.collect::<String>())
 }
 
