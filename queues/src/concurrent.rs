@@ -153,6 +153,10 @@ impl ConcurrentQueue {
     ///
     /// If it has to wait for a serial queue up the target chain, `f` may run on another thread.
     ///
+    /// One wait that never ends is not reported: this thread is in a block of a concurrent queue that this one targets, a
+    /// barrier waits there for that very block, or its width is full, and this queue is busy. Do not wait for what targets the
+    /// queue that you are in, or use [`try_sync`](Self::try_sync) or [`sync_timeout`](Self::sync_timeout).
+    ///
     /// # Panics
     /// With the panic of `f`; with a sentence, instead of waiting for ever, when this thread is in a barrier of this queue,
     /// or in a block of a serial queue up its target chain; when it had to wait and the runtime was shut down.

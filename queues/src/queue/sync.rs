@@ -38,6 +38,9 @@ impl Queue {
     /// of this queue. Thread-locals are that thread's then, but it works for the [class](Qos::current) of this one, if that
     /// is higher. And `f` must not wait for what another thread does after its `sync`: it may be that thread that runs `f`.
     ///
+    /// A thread in a block of a concurrent queue may wait for a queue that targets that one directly, also while a barrier
+    /// waits for the block. If there is another concurrent queue in between, such a wait never ends, and is not reported.
+    ///
     /// ```
     /// let queue = singletrack_queues::Queue::new("counter");
     /// let mut log = Vec::new();
