@@ -49,7 +49,7 @@ faults! {
     SignalLost "signal-lost" "sources" "a signal is not merged";
     ClassIgnored "class-ignored" "classes" "a queue forgets its class";
     LowStarved "low-starved" "ageing" "low blocks wait until all else ran";
-    LiftLost "lift-lost" "lifts" "who waits says nothing of its class";
+    LiftLost "lift-lost" "lifts" "who waits says the lowest class";
     UrgencyIgnored "urgency-ignored" "urgency" "a workloop forgets a block's class";
     ClassSwapped "class-swapped" "class-order" "two blocks of a class change places";
     LowForgotten "low-forgotten" "no-starvation" "low blocks of a workloop come last";

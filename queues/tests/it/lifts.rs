@@ -122,22 +122,22 @@ fn lifts_that_are_over_do_not_fill_a_line_that_is_rarely_come_to() {
 
 #[test]
 fn a_sync_of_a_higher_class_lifts_what_it_waits_for() {
-    const LANES: usize = 5_000;
+    const LANES: usize = 20_000;
     let runtime = Runtime::builder().workers(2).thread_cap(2).name("lift").build().expect("two threads");
     let (done, ran) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     // The lowest line is long and never gets shorter: whoever joins it waits for all who stand there.
-    let fillers: Vec<_> = (0..LANES).map(|_| queue(&runtime, "filler", Qos::Background)).collect();
-    fn fill(filler: Queue, done: Arc<AtomicBool>, ran: Arc<AtomicUsize>) {
-        let again = filler.clone();
-        filler.submit(move || {
+    // One-shot blocks, each a turn: a queue that submits to itself would run many of its blocks in one.
+    fn fill(runtime: Runtime, done: Arc<AtomicBool>, ran: Arc<AtomicUsize>) {
+        let again = runtime.clone();
+        runtime.spawn_as(Qos::Background, move || {
             ran.fetch_add(1, SeqCst);
             if !done.load(SeqCst) {
                 fill(again, done, ran);
             }
         });
     }
-    for filler in &fillers {
-        fill(filler.clone(), done.clone(), ran.clone());
+    for _ in 0..LANES {
+        fill(runtime.clone(), done.clone(), ran.clone());
     }
     // And the line above it never ends.
     fn saturate(runtime: Runtime, done: Arc<AtomicBool>) {

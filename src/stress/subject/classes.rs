@@ -1,5 +1,5 @@
 //! Classes of service, perhaps broken ones: queues that forget their class, low blocks that wait for ever, a `sync` that says
-//! nothing of its class.
+//! the lowest class.
 
 use std::time::Duration;
 
@@ -40,6 +40,7 @@ impl Classes {
 
     /// As [`Queue::sync`], by a thread of this class.
     pub(crate) fn sync_as<R: Send, F: FnOnce() -> R + Send>(&self, queue: &Queue, qos: Qos, f: F) -> R {
-        if self.now.fault == Some(Fault::LiftLost) { queue.sync(f) } else { qos.run(|| queue.sync(f)) }
+        let qos = if self.now.fault == Some(Fault::LiftLost) { Qos::Background } else { qos };
+        qos.run(|| queue.sync(f))
     }
 }
