@@ -13,7 +13,7 @@ mod turns;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::panic::{Location, resume_unwind};
+use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::block::{self, Kind, Node, VTable};
 use crate::catch::{self, Payload};
 use crate::pool::Mark;
 use crate::qos::Qos;
-use crate::queue::timed::{Claim, Timed};
+use crate::queue::timed::Timed;
 use crate::queue::{NotSuspended, OwnedLift, Queue, Rejected, SyncError, Timer, TrySyncError};
 use crate::runtime::Runtime;
 use crate::sync::now;
@@ -364,15 +364,7 @@ impl Workloop {
         if lift.is_some() {
             self.inner().hurry(qos);
         }
-        match timed.wait(when) {
-            Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: begin.elapsed() }),
-            Claim::Dropped => Err(SyncError::Shutdown { label: self.label().to_owned() }),
-            _ => match result {
-                Some(Ok(value)) => Ok(value),
-                Some(Err(payload)) => resume_unwind(payload),
-                None => unreachable!("it ended, so it ran"),
-            },
-        }
+        timed.wait(when).outcome(result, self.label(), begin)
     }
 
     /// Makes a serial queue that targets the workloop: its blocks and those of the workloop exclude one another. They take

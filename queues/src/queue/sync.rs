@@ -17,7 +17,7 @@ use super::current::{self, Frame};
 use super::error::{DeadlockError, SyncError, TrySyncError};
 use super::lift::Lift;
 use super::target::Target;
-use super::timed::{Claim, Timed};
+use super::timed::Timed;
 use super::visit::Guest;
 use crate::block::{self, Kind, Node, VTable};
 use crate::catch::{self, Payload};
@@ -224,15 +224,7 @@ impl Queue {
         if let Some(guest) = &guest {
             guest.hurry();
         }
-        match timed.wait(when) {
-            Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: begin.elapsed() }),
-            Claim::Dropped => Err(SyncError::Shutdown { label: self.label().to_owned() }),
-            _ => match result {
-                Some(Ok(value)) => Ok(value),
-                Some(Err(payload)) => resume_unwind(payload),
-                None => unreachable!("it ended, so it ran"),
-            },
-        }
+        timed.wait(when).outcome(result, self.label(), begin)
     }
 }
 

@@ -3,10 +3,12 @@
 //! The node is on the heap and counted, because it stays in the mailbox when its thread goes; the closure is on the stack
 //! of the thread, and whoever changes `claim` first may touch it.
 
-use std::panic::Location;
+use std::panic::{Location, resume_unwind};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::time::Instant;
 
+use super::error::SyncError;
 use crate::block::{self, Kind, Node, VTable};
 use crate::catch::Payload;
 use crate::pool;
@@ -31,6 +33,27 @@ pub(crate) enum Claim {
     Withdrawn,
     /// It never will run.
     Dropped,
+}
+
+impl Claim {
+    /// What the waiting thread returns, once the wait has ended: the `result` that its closure left, or why it left none.
+    ///
+    /// # Panics
+    /// With the panic of the closure.
+    pub(crate) fn outcome<R>(
+        self,
+        result: Option<Result<R, Payload>>,
+        label: &str,
+        begin: Instant,
+    ) -> Result<R, SyncError> {
+        match (self, result) {
+            (Self::Withdrawn, _) => Err(SyncError::Timeout { label: label.to_owned(), after: begin.elapsed() }),
+            (Self::Dropped, _) => Err(SyncError::Shutdown { label: label.to_owned() }),
+            (_, Some(Ok(value))) => Ok(value),
+            (_, Some(Err(payload))) => resume_unwind(payload),
+            (_, None) => unreachable!("it ended, so it ran"),
+        }
+    }
 }
 
 /// A closure that its thread may take back: the node is on the heap, because it stays in the mailbox then.

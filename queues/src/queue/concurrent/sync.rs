@@ -13,7 +13,7 @@ use super::super::current::{self, Frame};
 use super::super::error::{DeadlockError, SyncError, TrySyncError};
 use super::super::sync::hold;
 use super::super::target::{Level, Target};
-use super::super::timed::{Claim, Timed, TimedBlock};
+use super::super::timed::{Timed, TimedBlock};
 use super::grant::Grant;
 use super::{Body, Handle};
 use crate::catch;
@@ -94,9 +94,8 @@ impl Handle {
         if let Some(error) = self.deadlock(barrier, site) {
             return Err(SyncError::Deadlock(error));
         }
-        let shut_down = || SyncError::Shutdown { label: self.label().to_owned() };
         if !self.pool().accepts() {
-            return Err(shut_down());
+            return Err(SyncError::Shutdown { label: self.label().to_owned() });
         }
         let begin = now();
         let mut result = None;
@@ -108,15 +107,7 @@ impl Handle {
         } else {
             self.submit(move || block.run(), Qos::current(), site);
         }
-        match timed.wait(when) {
-            Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: begin.elapsed() }),
-            Claim::Dropped => Err(shut_down()),
-            _ => match result {
-                Some(Ok(value)) => Ok(value),
-                Some(Err(payload)) => resume_unwind(payload),
-                None => unreachable!("it ended, so it ran"),
-            },
-        }
+        timed.wait(when).outcome(result, self.label(), begin)
     }
 }
 
