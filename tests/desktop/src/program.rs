@@ -29,6 +29,14 @@ pub struct Used {
     pub switches: u64,
 }
 
+impl Used {
+    /// What was used since `before`; `None` when a thread ended since then, which takes its switches along.
+    pub fn since(self, before: Self) -> Option<Self> {
+        let ticks = self.ticks.checked_sub(before.ticks)?;
+        Some(Self { ticks, switches: self.switches.checked_sub(before.switches)? })
+    }
+}
+
 /// The line that each program prints at its end.
 #[derive(Clone, Copy, Debug)]
 pub struct Statistics {

@@ -93,7 +93,7 @@ fn quiet(program: &Program, long: Duration, at_most: Used) -> Result<(), String>
         let before = program.used()?;
         thread::sleep(long); // between two looks: that nothing happens takes a while to see
         let after = program.used()?;
-        let used = Used { ticks: after.ticks - before.ticks, switches: after.switches - before.switches };
+        let used = after.since(before).ok_or("a thread ended meanwhile")?;
         if used.ticks <= at_most.ticks && used.switches <= at_most.switches { Ok(()) } else { Err(format!("{used:?}")) }
     })
 }
