@@ -1,6 +1,6 @@
 //! One connection: what it is in the middle of, and when that must be over.
 //!
-//! A connection is the state of a [`Source`]'s handler, so it is touched only on its own queue. Each run of the handler is a
+//! A connection is the state of a [`Source`](singletrack_queues::Source)'s handler, so it is touched only on its own queue. Each run of the handler is a
 //! *turn*: note what was signalled, read (`conn/read`), write (`conn/write`), then see whether to go on and until when to wait.
 //! Not for: rooms and handlers, which see a [`Member`] or a [`Conn`].
 //!
@@ -24,7 +24,7 @@ use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use singletrack_queues::{Queue, Source};
+use singletrack_queues::Queue;
 
 use crate::handler::{Conn, Handler};
 use crate::http::Reject;
@@ -70,6 +70,13 @@ struct Unread {
     seen: usize,
     /// Bytes of a request's body that are still to be skipped.
     skip: usize,
+}
+
+/// How far a connection is: it begins with its first turn, and ends with its last.
+enum Stage {
+    Accepted { hub: Arc<Hub>, socket: Registered<TcpStream>, place: u32, refused: bool },
+    Serving(Connection),
+    Over,
 }
 
 /// One connection. See the module.
@@ -120,12 +127,33 @@ impl Connection {
                 return;
             }
         };
-        let member = Member::new(id, &queue, &hub.terms);
-        let now = hub.now();
         let place = hub.enter();
-        let mut connection = Some(Connection {
-            hub: hub.clone(),
-            conn: Conn::new(member.clone()),
+        let mut stage = Stage::Accepted { hub: hub.clone(), socket, place, refused };
+        let member = Member::new(id, &queue, &hub.terms, move |own, bits| {
+            // Taken out for the turn: should a turn panic, the connection is dropped rather than left half changed.
+            let mut this = match std::mem::replace(&mut stage, Stage::Over) {
+                Stage::Accepted { hub, socket, place, refused } => {
+                    Connection::begin(hub, Member::of(own), socket, place, refused)
+                }
+                Stage::Serving(this) => this,
+                Stage::Over => return,
+            };
+            if this.turn(bits) {
+                stage = Stage::Serving(this);
+            }
+        });
+        hub.seat(place, member.source());
+        attach.to(member.source());
+        // The first turn sets the deadline for the head, even if nothing ever comes.
+        member.signal(FLUSH);
+    }
+
+    fn begin(hub: Arc<Hub>, member: Member, socket: Registered<TcpStream>, place: u32, refused: bool) -> Connection {
+        let now = hub.now();
+        Connection {
+            share: hub.throw(),
+            hub,
+            conn: Conn::new(member),
             socket,
             phase: Phase::Head { since: now, idle: false },
             unread: None,
@@ -133,7 +161,6 @@ impl Connection {
             stalled: None,
             expected: None,
             place,
-            share: hub.throw(),
             readable: false,
             hangup: false,
             blocked: false,
@@ -141,20 +168,7 @@ impl Connection {
             broken: false,
             refused,
             stopped: false,
-        });
-        let source = Source::new(&queue, move |bits| {
-            // Taken out for the turn: should a turn panic, the connection is dropped rather than left half changed.
-            if let Some(mut this) = connection.take()
-                && this.turn(bits)
-            {
-                connection = Some(this);
-            }
-        });
-        member.wakes(source.clone());
-        hub.seat(place, source.clone());
-        attach.to(source.clone());
-        // The first turn sets the deadline for the head, even if nothing ever comes.
-        source.merge(FLUSH);
+        }
     }
 
     /// One run on the queue. `false`: the connection is over and is to be dropped.
