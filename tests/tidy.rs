@@ -86,6 +86,7 @@ const UNSAFE: &[&str] = &[
     "queues/src/models/gate.rs",
     "queues/src/models/group.rs",
     "queues/src/models/handoff.rs",
+    "queues/src/models/isolated.rs",
     "queues/src/models/mailbox.rs",
     "queues/src/models/monitor.rs",
     "queues/src/models/slot.rs",
