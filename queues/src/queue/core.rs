@@ -123,14 +123,14 @@ impl QueueCore {
         }
     }
 
-    /// As [`push`](Self::push), but the queue goes behind everything that waits already.
+    /// As [`push`](Self::push), but a queue that was idle waits until its thread has nothing else.
     ///
     /// # Safety
     /// As for `push`.
     pub(super) unsafe fn push_later(&self, node: NonNull<Node>) {
         // SAFETY: the caller's promise.
         if unsafe { self.mail.push(node, || self.pool().waits_outside()) } {
-            self.schedule(Place::Back);
+            self.schedule(Place::Later);
         }
     }
 

@@ -128,7 +128,7 @@ mod imp {
     use std::mem::MaybeUninit;
 
     /// Events taken per system call; the rest stay for the next.
-    const BATCH: usize = 256;
+    const BATCH: usize = 1024;
     /// The key of our own bell. No registration has it: see the limits on indices in `Key`.
     const BELL: u64 = u64::MAX - 1;
 
