@@ -183,7 +183,7 @@ impl Connection {
         if self.is_over(now) {
             return false;
         }
-        if more || (self.wants_input() && (self.readable || !self.pending_is_partial())) {
+        if more || self.has_input() {
             self.member.signal(MORE);
         }
         self.set_timer(now);
