@@ -13,6 +13,7 @@ pub(crate) mod concurrent;
 mod core;
 mod current;
 mod error;
+mod label;
 mod later;
 mod life;
 pub(crate) mod lift;

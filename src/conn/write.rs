@@ -6,11 +6,11 @@
 
 use std::cell::Cell;
 use std::io;
-use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::Connection;
+use super::deadlines::Moment;
 use crate::io::socket::{self, MAX_PIECES};
 
 /// System calls for one connection before others get their turn.
@@ -23,20 +23,20 @@ thread_local! {
 
 impl Connection {
     /// Writes what waits, as far as there is room.
-    pub(super) fn write(&mut self, now: Instant) {
+    pub(super) fn write(&mut self, now: Moment) {
         if self.blocked || self.broken {
             return;
         }
         let mut batch = BATCH.take();
         let (mut bytes, mut calls) = (0, 0);
         loop {
-            let mut output = self.member.output();
+            let mut output = self.member().output();
             if output.outbox.is_empty() {
                 break;
             }
             if calls == WRITES {
                 drop(output);
-                self.member.signal(super::MORE);
+                self.member().signal(super::MORE);
                 break;
             }
             let begun = output.outbox.lend(&mut batch, MAX_PIECES);
@@ -44,7 +44,7 @@ impl Connection {
             calls += 1;
             let sent = self.send(&batch, begun);
             let written = sent.as_ref().map_or(0, |sent| sent.unwrap_or(0));
-            let more = self.member.output().outbox.give_back(&mut batch, written);
+            let more = self.member().output().outbox.give_back(&mut batch, written);
             match sent {
                 Ok(Some(_)) => {
                     bytes += written;
@@ -59,7 +59,7 @@ impl Connection {
                     break;
                 }
                 Err(error) => {
-                    log::debug!("{}: writing failed: {error}", self.member.queue().label());
+                    log::debug!("{}: writing failed: {error}", self.member().queue().label());
                     self.broken = true;
                     break;
                 }
@@ -67,7 +67,7 @@ impl Connection {
         }
         BATCH.set(batch);
         if calls > 0 {
-            let traffic = self.hub.metrics.traffic();
+            let traffic = self.hub.terms.metrics.traffic();
             traffic.writes.add(calls as u64);
             traffic.bytes_out.add(bytes as u64);
         }

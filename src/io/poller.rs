@@ -43,14 +43,29 @@ impl Key {
     fn index(self) -> usize {
         self.0 & INDEX_MASK
     }
+
+    fn generation(self) -> u32 {
+        (self.0 >> INDEX_BITS) as u32
+    }
 }
 
-/// Who is told of events.
-enum Told {
+/// Who is told of events, and of which generation they must be: each has the generation itself, so that all of it is two words.
+enum Entry {
     /// Nobody yet: what came so far.
-    Later(u64),
-    Source(Source),
-    Weak(WeakSource),
+    Later(u32, u64),
+    Source(u32, Source),
+    Weak(u32, WeakSource),
+}
+
+/// There is one for each socket.
+const _: () = assert!(size_of::<Entry>() <= 16);
+
+impl Entry {
+    fn generation(&self) -> u32 {
+        match *self {
+            Entry::Later(generation, _) | Entry::Source(generation, _) | Entry::Weak(generation, _) => generation,
+        }
+    }
 }
 
 /// Sources to be dropped when the table is not locked any more; as a rule none, which allocates nothing.
@@ -59,59 +74,58 @@ type Passed = Vec<Source>;
 /// Who is told what, by index.
 #[derive(Default)]
 struct Table {
-    entries: slab::Slab<(Key, Told)>,
+    entries: slab::Slab<Entry>,
     /// Grows with each registration; wraps within the bits that a key has for it.
     generation: usize,
 }
 
 impl Table {
     fn insert(&mut self) -> io::Result<Key> {
+        super::make_room(&mut self.entries);
         let entry = self.entries.vacant_entry();
         if entry.key() >= INDEX_LIMIT {
             return Err(io::Error::new(io::ErrorKind::OutOfMemory, "one poller cannot watch more sockets"));
         }
         self.generation = self.generation.wrapping_add(1);
         let key = Key::new(entry.key(), self.generation);
-        entry.insert((key, Told::Later(0)));
+        entry.insert(Entry::Later(key.generation(), 0));
         Ok(key)
     }
 
-    fn remove(&mut self, key: Key) -> Option<Told> {
-        match self.entries.get(key.index()) {
-            Some((owner, _)) if *owner == key => Some(self.entries.remove(key.index()).1),
-            _ => None,
-        }
+    /// What is there now, if it is what `key` was given to.
+    fn get(&mut self, key: Key) -> Option<&mut Entry> {
+        self.entries.get_mut(key.index()).filter(|entry| entry.generation() == key.generation())
+    }
+
+    fn remove(&mut self, key: Key) -> Option<Entry> {
+        self.get(key)?;
+        Some(self.entries.remove(key.index()))
     }
 
     /// Says who is told, and tells what came before.
-    fn attach(&mut self, key: Key, source: &Source, now: Told) {
-        match self.entries.get_mut(key.index()) {
-            Some((owner, told)) if *owner == key => {
-                if let Told::Later(bits) = *told {
-                    source.merge(bits);
-                }
-                *told = now;
-            }
-            _ => {}
+    fn attach(&mut self, key: Key, source: &Source, now: Entry) {
+        let Some(entry) = self.get(key) else { return };
+        if let Entry::Later(_, bits) = *entry {
+            source.merge(bits);
         }
+        *entry = now;
     }
 
     #[must_use = "what is in it may end when it is dropped, which takes the lock of the table"]
     fn deliver(&mut self, ready: Events<'_>) -> Passed {
         let mut passed = Passed::new();
         for event in ready {
-            let key = Key(event.key);
-            match self.entries.get_mut(key.index()) {
-                Some((owner, Told::Source(source))) if *owner == key => source.merge(event.bits),
-                Some((owner, Told::Weak(source))) if *owner == key => {
+            match self.get(Key(event.key)) {
+                Some(Entry::Source(_, source)) => source.merge(event.bits),
+                Some(Entry::Weak(_, source)) => {
                     if let Some(source) = source.upgrade() {
                         source.merge(event.bits);
                         passed.push(source);
                     }
                 }
-                Some((owner, Told::Later(bits))) if *owner == key => *bits |= event.bits,
+                Some(Entry::Later(_, bits)) => *bits |= event.bits,
                 // Taken from the system before its registration was closed: nobody's event any more.
-                _ => log::trace!("dropped a stale event of key {:#x}", key.0),
+                None => log::trace!("dropped a stale event of key {:#x}", event.key),
             }
         }
         passed
@@ -233,13 +247,15 @@ pub struct Attach {
 impl Attach {
     /// From now on `source` is told, of what has happened since the registration, too.
     pub fn to(self, source: Source) {
-        self.poller.table().attach(self.key, &source, Told::Source(source.clone()));
+        let entry = Entry::Source(self.key.generation(), source.clone());
+        self.poller.table().attach(self.key, &source, entry);
     }
 
     /// As [`to`](Self::to), but the registration does not keep the source: it ends when the program's last handle is dropped,
     /// and with it the registration, if its handler owns that.
     pub fn to_weak(self, source: &Source) {
-        self.poller.table().attach(self.key, source, Told::Weak(source.downgrade()));
+        let entry = Entry::Weak(self.key.generation(), source.downgrade());
+        self.poller.table().attach(self.key, source, entry);
     }
 }
 
@@ -278,6 +294,7 @@ impl<S: AsFd + fmt::Debug> fmt::Debug for Registered<S> {
 
 #[cfg(test)]
 mod tests {
+    use super::wait::Ready;
     use super::*;
     use crate::io::READABLE;
     use singletrack_queues::Queue;

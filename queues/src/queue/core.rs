@@ -8,6 +8,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::current::Frame;
+use super::label::Label;
 use super::lift::Lifts;
 use super::specific::Specifics;
 use super::target::{Level, Target};
@@ -39,7 +40,7 @@ pub(crate) struct QueueCore {
     pub(super) lifts: Lifts,
     pub(super) handles: AtomicUsize,
     pub(super) target: Target,
-    label: Cow<'static, str>,
+    label: Label,
     pub(super) specifics: Specifics,
 }
 
@@ -70,7 +71,7 @@ impl QueueCore {
             lifts: Lifts::default(),
             handles: AtomicUsize::new(1),
             target,
-            label,
+            label: label.into(),
             specifics: Specifics::default(),
             qos,
             ticket: Ticket::new(),
@@ -80,7 +81,7 @@ impl QueueCore {
     }
 
     pub(super) fn label(&self) -> &str {
-        &self.label
+        self.label.as_str()
     }
 
     pub(super) fn level(&self) -> Level<'_> {
@@ -262,7 +263,7 @@ impl QueueCore {
     pub(super) fn report(&self, node: NonNull<Node>, payload: Payload) {
         self.pool().count_panic();
         // SAFETY: it ran, but was not finished.
-        catch::report(&self.label, unsafe { node.as_ref() }.site, payload);
+        catch::report(self.label(), unsafe { node.as_ref() }.site, payload);
     }
 
     /// Drops all that is in the queue, unrun; how many blocks. The queue may be freed when this returns.
