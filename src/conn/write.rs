@@ -76,6 +76,6 @@ impl Connection {
     /// One system call for all of `batch`, without the first `begun` bytes.
     fn send(&self, batch: &[Bytes], begun: usize) -> io::Result<Option<usize>> {
         let frames = batch.iter().enumerate().map(|(i, frame)| if i == 0 { &frame[begun..] } else { &frame[..] });
-        socket::write_gathered(&self.socket, frames)
+        socket::write_together(&self.socket, frames)
     }
 }

@@ -106,44 +106,51 @@ pub fn read(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Arrived> {
 
 /// Sends pieces with one system call and says how many bytes were taken; `None` when there is no room.
 ///
-/// Pieces that are small on the whole are put together first: to copy a few hundred bytes is cheaper than to have the system
-/// take one piece more (ten frames of 66 bytes: 3.0 us instead of 3.8).
-///
 /// # Errors
 /// When the connection failed.
-pub fn write_gathered<'a, P>(stream: &TcpStream, pieces: P) -> io::Result<Option<usize>>
-where
-    P: ExactSizeIterator<Item = &'a [u8]> + Clone,
-{
-    let count = pieces.len().min(MAX_PIECES);
-    let mut first = pieces.clone();
-    match first.next() {
-        Some(piece) if count == 1 => unless_full(|mut stream| stream.write(piece), stream),
-        _ if pieces.clone().take(count).map(<[u8]>::len).sum::<usize>() <= count * SMALL => {
-            let mut together = TOGETHER.take();
-            together.clear();
-            pieces.take(count).for_each(|piece| together.extend_from_slice(piece));
-            let sent = unless_full(|mut stream| stream.write(&together), stream);
-            TOGETHER.set(together);
-            sent
-        }
-        _ => {
-            let mut list = [IoSlice::new(&[]); MAX_PIECES];
-            list.iter_mut().zip(pieces).for_each(|(entry, piece)| *entry = IoSlice::new(piece));
-            unless_full(|mut stream| stream.write_vectored(&list[..count]), stream)
-        }
-    }
-}
-
-fn unless_full(mut send: impl FnMut(&TcpStream) -> io::Result<usize>, stream: &TcpStream) -> io::Result<Option<usize>> {
+pub fn write_gathered(mut stream: &TcpStream, pieces: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
     loop {
-        return match send(stream) {
+        // One piece needs no list: `send` is the cheaper call.
+        let sent = match pieces {
+            [piece] => stream.write(piece),
+            pieces => stream.write_vectored(pieces),
+        };
+        return match sent {
             Ok(count) => Ok(Some(count)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => Err(error),
         };
     }
+}
+
+/// As [`write_gathered`], of the first [`MAX_PIECES`]. Those that are small on the whole are put together first: to copy a
+/// few hundred bytes is cheaper than to have the system take one piece more (ten frames of 66 bytes: 3.0 us instead of 3.8).
+///
+/// # Errors
+/// As for `write_gathered`.
+pub fn write_together<'a, P>(stream: &TcpStream, pieces: P) -> io::Result<Option<usize>>
+where
+    P: ExactSizeIterator<Item = &'a [u8]> + Clone,
+{
+    let count = pieces.len().min(MAX_PIECES);
+    let mut pieces = pieces.take(count);
+    if count == 1
+        && let Some(piece) = pieces.next()
+    {
+        return write_gathered(stream, &[IoSlice::new(piece)]);
+    }
+    if pieces.clone().map(<[u8]>::len).sum::<usize>() <= count * SMALL {
+        let mut together = TOGETHER.take();
+        together.clear();
+        pieces.for_each(|piece| together.extend_from_slice(piece));
+        let sent = write_gathered(stream, &[IoSlice::new(&together)]);
+        TOGETHER.set(together);
+        return sent;
+    }
+    let mut list = [IoSlice::new(&[]); MAX_PIECES];
+    list.iter_mut().zip(pieces).for_each(|(entry, piece)| *entry = IoSlice::new(piece));
+    write_gathered(stream, &list[..count])
 }
 
 /// Says that we shall send no more; what was sent is still delivered.
@@ -203,13 +210,13 @@ mod tests {
         for pieces in [&[&b"one "[..], b"two", b" three"][..], &[b"one two"], &large.each_ref().map(|piece| &piece[..])]
         {
             let whole = pieces.concat();
-            assert_eq!(write_gathered(&near, pieces.iter().copied()).unwrap(), Some(whole.len()));
+            assert_eq!(write_together(&near, pieces.iter().copied()).unwrap(), Some(whole.len()));
             let mut got = vec![0; whole.len()];
             far.read_exact(&mut got).unwrap();
             assert_eq!(got, whole);
         }
         let lot = vec![0; 1 << 20];
-        let full = (0..100).find(|_| write_gathered(&near, [&lot[..]].into_iter()).unwrap().is_none());
+        let full = (0..100).find(|_| write_gathered(&near, &[IoSlice::new(&lot)]).unwrap().is_none());
         assert!(full.is_some(), "100 MiB fit into a socket that nobody reads");
     }
 

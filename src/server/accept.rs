@@ -8,7 +8,7 @@
 //!   again later. Nothing ever spins.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::sync::{Arc, OnceLock};
@@ -173,6 +173,6 @@ fn spare() -> Option<File> {
 fn refuse(stream: &TcpStream) {
     let answer = Reject::busy("this server has no descriptors left").encode();
     let _ = socket::with_read_buffer(|buffer| socket::read(stream, buffer));
-    let _ = socket::write_gathered(stream, [&answer[..]].into_iter());
+    let _ = socket::write_gathered(stream, &[IoSlice::new(&answer)]);
     socket::end_sending(stream);
 }

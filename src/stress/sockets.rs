@@ -5,7 +5,7 @@
 //! one that is lost, twice, late or of somebody else is seen.
 
 use std::collections::VecDeque;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
@@ -56,7 +56,7 @@ fn echo(socket: &TcpStream, unsent: &mut VecDeque<u8>, buffer: &mut [u8]) -> io:
     loop {
         while !unsent.is_empty() {
             let (front, back) = unsent.as_slices();
-            match socket::write_gathered(socket, [front, back].into_iter())? {
+            match socket::write_gathered(socket, &[IoSlice::new(front), IoSlice::new(back)])? {
                 Some(sent) => drop(unsent.drain(..sent)),
                 None => return Ok(true),
             }
