@@ -214,7 +214,7 @@ impl Connection {
         if self.is_over(now) {
             return false;
         }
-        if more || (self.wants_input() && (self.is(Signs::READABLE) || !self.unread_is_partial())) {
+        if more || self.has_input() {
             self.member().signal(MORE);
         }
         self.set_deadline(now);

@@ -114,7 +114,7 @@ impl Seat {
     /// Tells the room what `from` says.
     pub(crate) fn say(&self, from: &Member, message: Message) {
         let said = Said::new(from, message.into_frame());
-        self.hall.room.submit(move |room| room.broadcast(&said));
+        self.hall.room.submit_later(move |room| room.broadcast(&said));
     }
 }
 

@@ -292,6 +292,10 @@ impl Waiting {
 
     fn append(&mut self, frame: Bytes) {
         self.bytes += frame.len();
+        // Four times at once: what others say in a moment comes in bursts, and each growth moves what waits.
+        if self.frames.len() == self.frames.capacity() {
+            self.frames.reserve(3 * self.frames.len());
+        }
         self.frames.push_back(frame);
     }
 }

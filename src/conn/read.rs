@@ -38,12 +38,18 @@ impl Connection {
                 self.since = now;
                 self.signs.remove(Signs::PINGED);
             }
-            self.hub.terms.metrics.traffic().bytes_in.add(bytes as u64);
         }
-        if turn.messages > 0 {
-            self.hub.terms.metrics.traffic().messages_in.add(turn.messages);
+        if bytes > 0 || turn.messages > 0 {
+            let traffic = self.hub.terms.metrics.traffic();
+            traffic.bytes_in.add(bytes as u64);
+            traffic.messages_in.add(turn.messages);
         }
-        self.wants_input() && (self.is(Signs::READABLE) || !self.unread_is_partial())
+        self.has_input()
+    }
+
+    /// Whether there is something to read that is wanted now.
+    pub(super) fn has_input(&self) -> bool {
+        (self.is(Signs::READABLE) || !self.unread_is_partial()) && self.wants_input()
     }
 
     /// Whether input is wanted now. If not, something is on its way that will bring another turn.

@@ -5,7 +5,7 @@
 //! socket; a peer that takes nothing is noticed by the time since it last took something.
 
 use std::cell::Cell;
-use std::io::{self, IoSlice};
+use std::io;
 
 use bytes::Bytes;
 
@@ -44,11 +44,14 @@ impl Connection {
             calls += 1;
             let sent = self.send(&batch, begun);
             let written = sent.as_ref().map_or(0, |sent| sent.unwrap_or(0));
-            self.member().output().outbox.give_back(&mut batch, written);
+            let more = self.member().output().outbox.give_back(&mut batch, written);
             match sent {
                 Ok(Some(_)) => {
                     bytes += written;
                     self.stalled = None;
+                    if !more {
+                        break;
+                    }
                 }
                 Ok(None) => {
                     self.signs.insert(Signs::BLOCKED);
@@ -72,16 +75,7 @@ impl Connection {
 
     /// One system call for all of `batch`, without the first `begun` bytes.
     fn send(&self, batch: &[Bytes], begun: usize) -> io::Result<Option<usize>> {
-        if let [frame] = batch {
-            return socket::write_gathered(&self.socket, &[IoSlice::new(&frame[begun..])]);
-        }
-        let mut pieces = [IoSlice::new(&[]); MAX_PIECES];
-        for (piece, frame) in pieces.iter_mut().zip(batch) {
-            *piece = IoSlice::new(frame);
-        }
-        if let (Some(piece), Some(frame)) = (pieces.first_mut(), batch.first()) {
-            *piece = IoSlice::new(&frame[begun..]);
-        }
-        socket::write_gathered(&self.socket, &pieces[..batch.len().min(MAX_PIECES)])
+        let frames = batch.iter().enumerate().map(|(i, frame)| if i == 0 { &frame[begun..] } else { &frame[..] });
+        socket::write_together(&self.socket, frames)
     }
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use polling::{Event, PollMode};
 use singletrack_queues::{Parker, Source, WeakSource};
-use wait::{Ready, Waiter};
+use wait::{Events, Waiter};
 
 /// Bits of a key that are the index; the others are the generation. With 64 bits that is half of them.
 const INDEX_BITS: u32 = if usize::BITS == 64 { 32 } else { 20 };
@@ -112,7 +112,7 @@ impl Table {
     }
 
     #[must_use = "what is in it may end when it is dropped, which takes the lock of the table"]
-    fn deliver(&mut self, ready: &[Ready]) -> Passed {
+    fn deliver(&mut self, ready: Events<'_>) -> Passed {
         let mut passed = Passed::new();
         for event in ready {
             match self.get(Key(event.key)) {
@@ -200,7 +200,7 @@ impl Poller {
         self.table().entries.len()
     }
 
-    fn deliver(&self, ready: &[Ready]) {
+    fn deliver(&self, ready: Events<'_>) {
         // Bound to a name: dropped after the lock is released. The program may have dropped its last handles meanwhile.
         let passed = self.table().deliver(ready);
         drop(passed);
@@ -294,6 +294,7 @@ impl<S: AsFd + fmt::Debug> fmt::Debug for Registered<S> {
 
 #[cfg(test)]
 mod tests {
+    use super::wait::Ready;
     use super::*;
     use crate::io::READABLE;
     use singletrack_queues::Queue;
@@ -336,7 +337,7 @@ mod tests {
 
         // A worker has taken the event from the system and has not delivered it yet ...
         let mut taken = Vec::new();
-        poller.waiter.poll(&mut |ready| taken.extend_from_slice(ready));
+        poller.waiter.poll(&mut |ready| taken.extend(ready));
         assert_eq!(taken.len(), 1);
         let (number, index) = (first.as_raw_fd(), first.key.index());
         // ... when the connection is closed and both its index and its descriptor number get a new owner.
@@ -347,11 +348,11 @@ mod tests {
         let second = register(&poller, second, source);
         assert_eq!((second.as_raw_fd(), second.key.index()), (number, index), "the test must reuse both");
 
-        poller.deliver(&taken);
+        poller.deliver(&mut taken.into_iter());
         queue.sync(|| {});
         assert!(told_first.try_recv().is_err() && told_second.try_recv().is_err());
         // The second owner hears of its own events.
-        poller.deliver(&[Ready { key: second.key.0, bits: READABLE }]);
+        poller.deliver(&mut [Ready { key: second.key.0, bits: READABLE }].into_iter());
         assert_eq!(told_second.recv_timeout(SOON).unwrap(), READABLE);
     }
 
