@@ -26,6 +26,8 @@ const PAYLOAD: usize = 512;
 const OUTBOX: usize = 16 * 1024;
 /// What a silent member's system may hold for it: little, so that what it does not read waits in the server.
 const SILENT_BUFFER: usize = 4096;
+/// What a silent connection may cost of the server's memory, its share of the fixed costs included.
+const IDLE: u64 = 800;
 /// Without any progress for this long, something hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 const MASK: Option<[u8; 4]> = Some([0x5a, 0xc3, 0x11, 0x7e]);
@@ -84,6 +86,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     println!("{connections} connections in {rooms} rooms after {:.1?}", begin.elapsed());
     let idle = Memory::of(server);
     idle.tell("all joined, idle", connections, &before);
+    idle.check_idle(connections, &before)?;
 
     let begin = Instant::now();
     for sender in &senders {
@@ -306,21 +309,45 @@ fn check_silent(room: usize, mut stream: TcpStream, messages: usize, limits: &Li
 #[derive(Clone, Debug, Default)]
 struct Memory {
     resident_kib: u64,
+    /// As much of it is in huge pages.
+    huge_kib: u64,
     threads: u64,
 }
 
 impl Memory {
     fn of(process: usize) -> Self {
-        let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-        let field = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let field = |file: &str, name: &str| {
+            let text = std::fs::read_to_string(format!("/proc/{process}/{file}")).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
             line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
         };
-        Self { resident_kib: field("VmRSS:"), threads: field("Threads:") }
+        Self {
+            resident_kib: field("status", "RssAnon:"),
+            huge_kib: field("smaps_rollup", "AnonHugePages:"),
+            threads: field("status", "Threads:"),
+        }
     }
 
     fn max(&self, other: &Self) -> Self {
-        Self { resident_kib: self.resident_kib.max(other.resident_kib), threads: self.threads.max(other.threads) }
+        Self {
+            resident_kib: self.resident_kib.max(other.resident_kib),
+            huge_kib: self.huge_kib.max(other.huge_kib),
+            threads: self.threads.max(other.threads),
+        }
+    }
+
+    fn each(&self, connections: usize, before: &Self) -> u64 {
+        self.resident_kib.saturating_sub(before.resident_kib) * 1024 / connections as u64
+    }
+
+    /// What silent connections may cost, asked of crowds that dwarf the fixed costs. A huge page is resident as a whole, however
+    /// little of it is used, so a server that has some (`MIMALLOC_ALLOW_THP=0` keeps them away) is not asked.
+    fn check_idle(&self, connections: usize, before: &Self) -> Result<(), Box<dyn Error>> {
+        let each = self.each(connections, before);
+        if connections >= 5000 && self.huge_kib == 0 && each > IDLE {
+            return Err(format!("{each} bytes for each idle connection, more than {IDLE}").into());
+        }
+        Ok(())
     }
 
     /// What silent members may cost, and how many threads: the server's promises.
@@ -343,11 +370,10 @@ impl Memory {
 
     fn tell(&self, when: &str, connections: usize, before: &Self) {
         if self.threads > 0 {
-            let more = self.resident_kib.saturating_sub(before.resident_kib);
-            let each = more * 1024 / connections as u64;
+            let Self { resident_kib, huge_kib, threads } = self;
+            let each = self.each(connections, before);
             println!(
-                "server, {when}: {} KiB resident, {each} bytes a connection, {} threads",
-                self.resident_kib, self.threads
+                "server, {when}: {resident_kib} KiB resident ({huge_kib} in huge pages), {each} bytes a connection, {threads} threads"
             );
         }
     }
