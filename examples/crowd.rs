@@ -26,8 +26,10 @@ const PAYLOAD: usize = 512;
 const OUTBOX: usize = 16 * 1024;
 /// What a silent member's system may hold for it: little, so that what it does not read waits in the server.
 const SILENT_BUFFER: usize = 4096;
-/// What a silent connection may cost of the server's memory, its share of the fixed costs included.
-const IDLE: u64 = 800;
+/// What a silent connection may cost of the server's memory.
+const IDLE: u64 = 600;
+/// And each of its threads, for a read buffer and what the allocator keeps for it.
+const THREAD_KIB: u64 = 256;
 /// Without any progress for this long, something hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 const MASK: Option<[u8; 4]> = Some([0x5a, 0xc3, 0x11, 0x7e]);
@@ -340,10 +342,11 @@ impl Memory {
         self.resident_kib.saturating_sub(before.resident_kib) * 1024 / connections as u64
     }
 
-    /// What silent connections may cost, asked of crowds that dwarf the fixed costs. A huge page is resident as a whole, however
+    /// What silent connections may cost, asked of crowds beside which little else counts. A huge page is resident as a whole, however
     /// little of it is used, so a server that has some (`MIMALLOC_ALLOW_THP=0` keeps them away) is not asked.
     fn check_idle(&self, connections: usize, before: &Self) -> Result<(), Box<dyn Error>> {
-        let each = self.each(connections, before);
+        let fixed = Self { resident_kib: before.resident_kib + self.threads * THREAD_KIB, ..before.clone() };
+        let each = self.each(connections, &fixed);
         if connections >= 5000 && self.huge_kib == 0 && each > IDLE {
             return Err(format!("{each} bytes for each idle connection, more than {IDLE}").into());
         }
