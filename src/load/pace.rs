@@ -35,7 +35,8 @@ impl Pace {
         loop {
             let (sender, source) = &self.senders[self.told % self.senders.len()];
             let due = self.run.due(*sender, (self.told / self.senders.len()) as u64);
-            if due >= times.until {
+            let most = self.run.plan.messages.unwrap_or(u64::MAX);
+            if due >= times.until || (self.told / self.senders.len()) as u64 >= most {
                 return;
             }
             if due > times.now {

@@ -331,7 +331,8 @@ impl Line {
     }
 
     fn say_what_is_due(&mut self, turn: &mut Turn<'_>) {
-        if self.seat.part != Part::Talks {
+        let most = turn.run.plan.messages.unwrap_or(u64::MAX);
+        if self.seat.part != Part::Talks || self.number >= most {
             return;
         }
         if turn.run.plan.rate.is_none() {
@@ -339,7 +340,7 @@ impl Line {
                 self.say(turn.times.now, turn);
             }
         } else if turn.times.now < turn.times.until {
-            loop {
+            while self.number < most {
                 let due = turn.run.due(self.sender as usize, self.number);
                 if due > turn.times.now
                     || due >= turn.times.until

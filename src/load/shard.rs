@@ -193,14 +193,29 @@ impl Run {
         }
     }
 
-    /// When message `number` of a sender is due, if a rate was asked for: senders take turns at equal distances. Where that is
-    /// more often than timers are exact, those of a tenth of a millisecond are due together at its end.
+    /// When message `number` of a sender is due, if a rate was asked for: senders take turns at equal distances.
     pub(super) fn due(&self, sender: usize, number: u64) -> u64 {
+        self.due_in_turn(number * self.sent.len() as u64 + sender as u64)
+    }
+
+    /// When the message that has so many before it is due. Where that is more often than timers are exact, those of a tenth of a
+    /// millisecond are due together at its end.
+    fn due_in_turn(&self, before: u64) -> u64 {
         let Some(rate) = self.plan.rate else { return NEVER };
-        let turn = number as f64 * self.sent.len() as f64 + sender as f64;
-        let after = turn / rate * 1e9;
+        let after = before as f64 / rate * 1e9;
         let after = if rate > 1e9 / STEP { (after / STEP).ceil() * STEP } else { after };
         self.begun().saturating_add(after as u64)
+    }
+
+    /// How many messages a rate has made due before the end.
+    pub(super) fn due_in_all(&self) -> u64 {
+        let until = self.times().until;
+        let (mut low, mut high) = (0, self.plan.all_messages().unwrap_or(1 << 48));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.due_in_turn(middle) < until { low = middle + 1 } else { high = middle }
+        }
+        low
     }
 
     pub(super) fn shard(&self, seat: Seat) -> &Shard {
