@@ -228,8 +228,8 @@ impl Director<'_> {
         let plan = &self.run.plan;
         let shards = self.run.shards.len();
         let mut of_shard: Vec<Vec<(usize, Source)>> = vec![Vec::new(); shards];
-        for source_and_seat in self.sources.iter().enumerate().map(|(number, source)| (source, plan.seat(number))) {
-            let (source, seat) = source_and_seat;
+        for (number, source) in self.sources.iter().enumerate() {
+            let seat = plan.seat(number);
             if seat.part == Part::Talks {
                 of_shard[seat.number % shards].push((self.run.sender(seat), source.clone()));
             }
@@ -247,9 +247,10 @@ impl Director<'_> {
     fn drain(&mut self) -> bool {
         self.last_progress = Instant::now();
         loop {
-            // After two looks in a row: a turn that began before the end may have sent one more.
-            let counts = self.counts_twice();
-            if counts.received == counts.owed {
+            // In this order: what was told last is counted.
+            let all_told = self.run.pacing.wait_timeout(Duration::ZERO);
+            let counts = self.counts_at_rest();
+            if counts.received == counts.owed && all_told {
                 break;
             }
             if !self.look(Phase::Draining, counts.received as f64 / counts.owed.max(1) as f64, true) {
@@ -265,7 +266,8 @@ impl Director<'_> {
         !self.run.is_broken()
     }
 
-    fn counts_twice(&self) -> shard::Counts {
+    /// Counts that stood still: a turn that began before the end may have sent one more.
+    fn counts_at_rest(&self) -> shard::Counts {
         loop {
             let first = self.run.counts();
             // Each queue has run all that it was given before.

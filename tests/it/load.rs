@@ -76,11 +76,14 @@ fn an_echo_server_is_measured() {
 #[test]
 fn rooms_are_measured_with_everybody_or_one_sending_in_text_or_bytes() {
     let server = serve(|b| b);
-    for arguments in ["", "--senders 1", "--binary --bytes 48", "--bytes 70000"] {
-        let run = load(server.local_addr(), &format!("--rooms 3 --members 4 {arguments}"));
+    for (arguments, senders) in [("", 4.0), ("--senders 1", 1.0), ("--binary --bytes 48", 4.0), ("--bytes 70000", 4.0)]
+    {
+        let arguments = format!("--rooms 3 --members 4 --messages 20 {arguments}");
+        let run = said(&mut command(server.local_addr(), &arguments));
         run.holds();
-        let ratio = run.number("/deliveries") / run.number("/messages");
-        assert!((3.0..5.0).contains(&ratio), "four get each message: {}", run.report);
+        let messages = 3.0 * senders * 20.0;
+        assert_eq!((run.number("/messages"), run.number("/deliveries")), (messages, 4.0 * messages), "{}", run.report);
+        assert_eq!(run.number("/latency_us/count"), 4.0 * messages, "{}", run.report);
     }
 }
 
