@@ -136,7 +136,17 @@ impl Queue {
             return catch::drop_quietly(f);
         }
         // SAFETY: a fresh block.
-        unsafe { self.core().push(block::block(f, site)) };
+        unsafe { self.core().push(self.block(f, site)) };
+    }
+
+    /// A block for this queue.
+    #[inline]
+    fn block<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) -> NonNull<Node> {
+        if self.core().mail.seems_idle() {
+            block::block(f, site)
+        } else {
+            block::block_behind(self.core.addr().get(), f, site)
+        }
     }
 
     /// May the calling thread submit?
@@ -171,7 +181,7 @@ impl Queue {
             return Err(Rejected(f));
         }
         // SAFETY: a fresh block.
-        unsafe { self.core().push(block::block(f, Location::caller())) };
+        unsafe { self.core().push(self.block(f, Location::caller())) };
         Ok(())
     }
 
