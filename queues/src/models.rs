@@ -20,6 +20,7 @@ mod mailbox;
 mod main_queue;
 mod monitor;
 mod once;
+mod scope;
 mod semaphore;
 mod sleep;
 mod slot;

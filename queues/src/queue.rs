@@ -36,6 +36,7 @@ use crate::runtime::Runtime;
 
 pub use self::builder::QueueBuilder;
 use self::core::QueueCore;
+pub(crate) use self::current::Whereabouts;
 pub use self::error::{DeadlockError, SyncError, TrySyncError};
 pub use self::later::Timer;
 pub(crate) use self::lift::OwnedLift;

@@ -25,7 +25,7 @@ thread_local! {
 pub(crate) struct Local {
     pool: Arc<Pool>,
     slot: usize,
-    own: Own,
+    pub(super) own: Own,
 }
 
 /// The worker that this thread is, if it is one.
@@ -49,6 +49,10 @@ impl Local {
 
     fn slot(&self) -> &Slot {
         &self.pool.slots[self.slot]
+    }
+
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     pub(super) fn push_next(&self, runnable: Runnable) -> bool {
@@ -127,7 +131,9 @@ pub(super) fn run(pool: Arc<Pool>, slot: usize, post: Option<usize>) {
     pool.monitor.running();
     let turns = Turns::default();
     let (around, class) = (false, Qos::Default);
-    Worker { local: &local, pool: &pool, place, searching: true, tick: 0, pulse: 0, turns, around, class }.work();
+    let helps = None;
+    Worker { local: &local, pool: &pool, place, searching: true, tick: 0, pulse: 0, turns, around, class, helps }
+        .work();
     LOCAL.set(ptr::null());
     while let Some(runnable) = local.own.pop(&place.exposed) {
         pool.discard(runnable);
@@ -149,6 +155,8 @@ struct Worker<'a> {
     around: bool,
     /// Of the runnable that it took last.
     class: Qos,
+    /// The thread whose pieces it took last.
+    helps: Option<usize>,
 }
 
 impl Worker<'_> {
@@ -210,13 +218,26 @@ impl Worker<'_> {
         if let Some(runnable) = own.pop(exposed) {
             return Some(runnable);
         }
+        if let Some(victim) = self.helps {
+            // There may be many more, and a search for each would cost more than a small piece.
+            match pool.slots[victim].exposed.take_piece() {
+                None => self.helps = None,
+                piece => return piece,
+            }
+        }
         if !self.searching {
             self.searching = true;
             pool.sleep.begin_search();
         }
         own.pop_shared(&pool.shared).or_else(|| {
-            let others = |index: usize| (index != self.local.slot).then(|| &pool.slots[index].exposed);
-            own.steal(pool.used.load(Acquire), others)
+            let others =
+                |index: usize| (index != self.local.slot).then(|| &*pool.slots[index]).map(|slot| &slot.exposed);
+            let used = pool.used.load(Acquire);
+            own.steal(used, others).or_else(|| {
+                let (victim, piece) = own.steal_piece(used, others)?;
+                self.helps = Some(victim);
+                Some(piece)
+            })
         })
     }
 
