@@ -11,8 +11,9 @@
 //! that finds it in the table, so that one which is rarely busy costs none. The table and its chunks are the thread's, and
 //! end with it: at most [`SETS`] * [`WAYS`] chunks of [`SIZE`] bytes.
 //!
-//! Who takes memory is the thread; who gives it back is whoever ran the block, on any thread. A chunk counts the bytes that
-//! are in use ([`Left`]), and the last to give some back frees it, once the thread has done with it.
+//! Who takes memory is the thread; who gives it back is whoever ran the block, on any thread, for many blocks of a chunk at
+//! once: it owes a chunk what it ran of it until it comes to another, or ends. A chunk counts the bytes that are in use
+//! ([`Left`]), and the last to give some back frees it, once the thread has done with it.
 //! Not for: what is in the memory (`block`).
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error};
@@ -24,7 +25,7 @@ use crate::sync::atomic::{
     Ordering::{Acquire, Release},
     fence,
 };
-use crate::sync::{order_unless, planted};
+use crate::sync::{order_unless, planted, prefetch};
 
 /// Bytes of a chunk, and what its address is a multiple of, so that whoever has a block finds its chunk.
 const SIZE: usize = 1024;
@@ -47,6 +48,7 @@ const CHUNK: Layout = match Layout::from_size_align(SIZE, SIZE) {
 
 thread_local! {
     static HERE: Cell<*const Table> = const { Cell::new(ptr::null()) };
+    static OWED: Cell<Owed> = const { Cell::new(Owed::NOTHING) };
     static END: End = const { End };
 }
 
@@ -103,16 +105,45 @@ impl Chunk {
     }
 }
 
+/// What a thread has not given back yet. As long as there is something, the chunk stays.
+#[derive(Clone, Copy)]
+struct Owed {
+    chunk: *mut Chunk,
+    bytes: u32,
+}
+
+impl Owed {
+    const NOTHING: Self = Self { chunk: ptr::null_mut(), bytes: 0 };
+
+    fn pay(self) {
+        // SAFETY: a chunk stays as long as a part of it was not given back.
+        if self.bytes > 0 && unsafe { &(*self.chunk).left }.give_back(self.bytes) {
+            Chunk::free(self.chunk);
+        }
+    }
+}
+
 /// Memory that [`take`] gave is not used any more.
 ///
 /// # Safety
 /// It was taken with this size, and is given back once.
 #[inline]
 pub(crate) unsafe fn give_back(place: NonNull<u8>, size: usize) {
-    let chunk = Chunk::of(place.as_ptr());
-    // SAFETY: a chunk stays as long as a part of it was not given back.
-    if unsafe { &(*chunk).left }.give_back(size.next_multiple_of(ALIGN) as u32) {
-        Chunk::free(chunk);
+    let (chunk, bytes) = (Chunk::of(place.as_ptr()), size.next_multiple_of(ALIGN) as u32);
+    let owed = OWED.get();
+    if owed.chunk == chunk {
+        OWED.set(Owed { chunk, bytes: owed.bytes + bytes });
+    } else {
+        owe(Owed { chunk, bytes });
+    }
+}
+
+/// Pays what was owed to another chunk.
+#[inline(never)]
+fn owe(new: Owed) {
+    if END.try_with(|_| OWED.replace(new).pay()).is_err() {
+        // The thread ends, and nothing would pay it later.
+        new.pay();
     }
 }
 
@@ -201,7 +232,10 @@ pub(crate) fn take(queue: usize, size: usize) -> Option<NonNull<u8>> {
         return Some(refill(place, size));
     }
     // Within the chunk, or right behind it.
-    place.set(Entry { queue, next: entry.next.wrapping_add(size) });
+    let next = entry.next.wrapping_add(size);
+    place.set(Entry { queue, next });
+    // By the next block of this queue it may be here: a submit waits for what it wrote (`Mailbox::push`).
+    prefetch(NonNull::new(next));
     NonNull::new(entry.next)
 }
 
@@ -236,11 +270,12 @@ fn begin() {
     }
 }
 
-/// Takes the table away when the thread ends.
+/// Takes the table away when the thread ends, and pays what is owed.
 struct End;
 
 impl Drop for End {
     fn drop(&mut self) {
+        OWED.replace(Owed::NOTHING).pay();
         let table = HERE.replace(ptr::null()).cast_mut();
         if !table.is_null() {
             // SAFETY: made by `begin` with the layout of its type, as `Box` does; nobody else has it.
