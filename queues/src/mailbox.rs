@@ -178,6 +178,9 @@ impl Mailbox {
     ///
     /// # Safety
     /// As for [`linked_after`](Self::linked_after), and `tail` is known to have moved past `node`.
+    // Rare, and not inlined: its loop would cost the common way registers.
+    #[cold]
+    #[inline(never)]
     pub(crate) unsafe fn next_of(&self, node: NonNull<Node>) -> NonNull<Node> {
         let mut round = 0;
         loop {
