@@ -7,10 +7,9 @@
 //! everything that waits already, so that the frames of a turn leave together; what a member has said and the room has not
 //! told yet is bounded, because its owner stops reading at [`Member::is_ahead`].
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use singletrack_queues::{Queue, Source};
@@ -18,7 +17,7 @@ use singletrack_queues::{Queue, Source};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::outbox::{Outbox, Push, SlowMember};
-use crate::ws::Close;
+use crate::ws::{Close, CloseCode};
 
 /// Something waits in an outbox that was empty.
 pub(crate) const FLUSH: u64 = 1 << 8;
@@ -26,92 +25,107 @@ pub(crate) const FLUSH: u64 = 1 << 8;
 pub(crate) const RESUME: u64 = 1 << 9;
 
 /// What a member may have said that its room has not told yet: bytes, and for each message a fixed cost.
-const AHEAD: usize = 128 * 1024;
-const MESSAGE_COST: usize = 512;
+const AHEAD: u32 = 128 * 1024;
+const MESSAGE_COST: u32 = 512;
 /// A bit of the count of what was said and not told: the owner has stopped reading and wants [`RESUME`].
-const WAITING: usize = 1 << (usize::BITS - 1);
+const WAITING: u32 = 1 << (u32::BITS - 1);
 
-/// An outbox and a way to wake its owner. A clone is the same member.
+/// What a message counts for: one alone may stop its member, and the rest of a huge one need not fit into the count.
+fn cost(frame: &Bytes) -> u32 {
+    MESSAGE_COST + u32::try_from(frame.len()).map_or(AHEAD, |bytes| bytes.min(AHEAD))
+}
+
+/// What holds for all members of a server, and where it is counted.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Metrics,
+    pub(crate) slow_members: SlowMember,
+}
+
+/// An outbox and a way to wake its owner, which is a source that shares it. A clone is the same member.
 #[derive(Clone)]
-pub(crate) struct Member(Arc<Shared>);
+pub(crate) struct Member(Source<Shared>);
 
-struct Shared {
+/// What others see of a member.
+pub(crate) struct Shared {
     id: u64,
-    queue: Queue,
-    /// Set once, right after it was made: a source owns the connection that owns the member.
-    wake: OnceLock<Source>,
     output: Mutex<Output>,
     /// Whether the owner runs now and will flush when done. Only read and written on the owner's queue.
     in_turn: AtomicBool,
     /// Cost of what was said and not told, and the bit [`WAITING`].
-    ahead: AtomicUsize,
-    limits: Arc<Limits>,
-    metrics: Arc<Metrics>,
+    ahead: AtomicU32,
+    terms: Arc<Terms>,
 }
 
 /// What waits for a member, and how it ends.
 pub(crate) struct Output {
     pub(crate) outbox: Outbox,
     /// The close that was queued, if any.
-    pub(crate) close: Option<Close>,
+    pub(crate) close: Option<Box<Close>>,
 }
 
 impl Member {
-    pub(crate) fn new(
-        id: u64,
-        queue: &Queue,
-        policy: SlowMember,
-        limits: &Arc<Limits>,
-        metrics: &Arc<Metrics>,
-    ) -> Member {
-        Member(Arc::new(Shared {
+    /// Makes a member whose owner is `turn`: it runs on `queue` when something was signalled, and is lent the source that it is.
+    pub(crate) fn new<F>(id: u64, queue: &Queue, terms: &Arc<Terms>, turn: F) -> Member
+    where
+        F: FnMut(&Source<Shared>, u64) + Send + 'static,
+    {
+        let shared = Shared {
             id,
-            queue: queue.clone(),
-            wake: OnceLock::new(),
-            output: Mutex::new(Output { outbox: Outbox::new(policy), close: None }),
+            output: Mutex::new(Output { outbox: Outbox::new(), close: None }),
             in_turn: AtomicBool::new(false),
-            ahead: AtomicUsize::new(0),
-            limits: limits.clone(),
-            metrics: metrics.clone(),
-        }))
+            ahead: AtomicU32::new(0),
+            terms: terms.clone(),
+        };
+        Member(Source::builder(queue).sharing(shared).build_with_self(turn))
     }
 
-    /// Says whom to wake. Called once, before anybody else has the member.
-    pub(crate) fn wakes(&self, source: Source) {
-        let first = self.0.wake.set(source).is_ok();
-        debug_assert!(first, "a member has one owner");
+    /// The member whose owner is `source`.
+    pub(crate) fn of(source: &Source<Shared>) -> Member {
+        Member(source.clone())
+    }
+
+    /// For who only signals.
+    pub(crate) fn source(&self) -> Source {
+        self.0.plain()
+    }
+
+    fn shared(&self) -> &Shared {
+        self.0.shared()
     }
 
     pub(crate) fn id(&self) -> u64 {
-        self.0.id
+        self.shared().id
     }
 
     pub(crate) fn queue(&self) -> &Queue {
-        &self.0.queue
+        self.0.queue()
     }
 
     pub(crate) fn output(&self) -> MutexGuard<'_, Output> {
         // An outbox is whole between any two of its calls, so a panic elsewhere does not spoil it.
-        self.0.output.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared().output.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The owner's turn begins: it will flush at its end, so nobody on its queue needs to wake it.
     pub(crate) fn begin_turn(&self) {
         // Relaxed: only blocks of the owner's queue look at it, and those are ordered.
-        self.0.in_turn.store(true, Ordering::Relaxed);
+        self.shared().in_turn.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn end_turn(&self) {
-        self.0.in_turn.store(false, Ordering::Relaxed);
+        self.shared().in_turn.store(false, Ordering::Relaxed);
     }
 
     /// Queues a message from anywhere. The policy for slow members holds.
     pub(crate) fn push(&self, frame: Bytes) -> bool {
         let pushed = {
             let mut output = self.output();
-            let pushed = output.outbox.push(frame, &self.0.limits);
+            let Terms { limits, slow_members, .. } = &*self.shared().terms;
+            let pushed = output.outbox.push(frame, limits, *slow_members);
             if pushed == Push::Full {
-                output.close = Some(Close::new(crate::ws::CloseCode::TRY_AGAIN, "too slow"));
+                output.close = Some(Box::new(Close::new(CloseCode::TRY_AGAIN, "too slow")));
             }
             pushed
         };
@@ -123,12 +137,12 @@ impl Member {
                 true
             }
             Push::Missed => {
-                self.0.metrics.missed.add(1);
+                self.shared().terms.metrics.missed.add(1);
                 false
             }
             Push::Full => {
-                self.0.metrics.slow_members.add(1);
-                log::debug!("{} is too slow and is closed", self.0.queue.label());
+                self.shared().terms.metrics.slow_members.add(1);
+                log::debug!("{} is too slow and is closed", self.0.queue().label());
                 self.wake();
                 false
             }
@@ -139,7 +153,7 @@ impl Member {
     /// Queues a message that answers the owner's own input; reading stops while too much waits, so no policy is needed. From
     /// another queue it is the same as [`push`](Self::push).
     pub(crate) fn answer(&self, frame: Bytes) -> bool {
-        if !self.0.queue.is_current() {
+        if !self.0.queue().is_current() {
             return self.push(frame);
         }
         let pushed = self.output().outbox.push_own(frame);
@@ -149,7 +163,7 @@ impl Member {
 
     /// Counts a message that was queued for this member alone.
     pub(crate) fn count_sent(&self, sent: bool) {
-        self.0.metrics.traffic().messages_out.add(u64::from(sent));
+        self.shared().terms.metrics.traffic().messages_out.add(u64::from(sent));
     }
 
     /// Queues a close behind what waits: the last thing that the peer hears. `frame` is what tells it.
@@ -158,11 +172,11 @@ impl Member {
             let mut output = self.output();
             let pushed = output.outbox.push_close(frame);
             if pushed != Push::Closing {
-                output.close = Some(close);
+                output.close = Some(Box::new(close));
             }
             pushed
         };
-        if self.0.queue.is_current() {
+        if self.0.queue().is_current() {
             self.wake_unless_in_turn(pushed);
         } else if pushed != Push::Closing {
             self.wake();
@@ -170,7 +184,7 @@ impl Member {
     }
 
     fn wake_unless_in_turn(&self, pushed: Push) {
-        if pushed != Push::Closing && !self.0.in_turn.load(Ordering::Relaxed) {
+        if pushed != Push::Closing && !self.shared().in_turn.load(Ordering::Relaxed) {
             self.wake();
         }
     }
@@ -181,35 +195,33 @@ impl Member {
 
     /// Has the owner run with `bits`, behind everything that waits already.
     pub(crate) fn signal(&self, bits: u64) {
-        if let Some(source) = self.0.wake.get() {
-            source.merge_later(bits);
-        }
+        self.0.merge_later(bits);
     }
 
     /// Whether the member has said so much that the room must catch up first. If so, [`RESUME`] comes when it has.
     pub(crate) fn is_ahead(&self) -> bool {
         // The common case without a write. Relaxed: a stale value only moves the moment of the stop.
-        if self.0.ahead.load(Ordering::Relaxed) < AHEAD {
+        if self.shared().ahead.load(Ordering::Relaxed) < AHEAD {
             return false;
         }
         // One word and read-modify-writes only: either `told` comes later and sees the bit, or this sees what `told` left.
-        if self.0.ahead.fetch_or(WAITING, Ordering::AcqRel) & !WAITING < AHEAD {
-            self.0.ahead.fetch_and(!WAITING, Ordering::AcqRel);
+        if self.shared().ahead.fetch_or(WAITING, Ordering::AcqRel) & !WAITING < AHEAD {
+            self.shared().ahead.fetch_and(!WAITING, Ordering::AcqRel);
             return false;
         }
         true
     }
 
-    fn said(&self, cost: usize) {
-        self.0.ahead.fetch_add(cost, Ordering::AcqRel);
+    fn said(&self, cost: u32) {
+        self.shared().ahead.fetch_add(cost, Ordering::AcqRel);
     }
 
-    fn told(&self, cost: usize) {
-        let before = self.0.ahead.fetch_sub(cost, Ordering::AcqRel);
+    fn told(&self, cost: u32) {
+        let before = self.shared().ahead.fetch_sub(cost, Ordering::AcqRel);
         let left = (before & !WAITING) - cost;
         if before & WAITING != 0
             && left <= AHEAD / 2
-            && self.0.ahead.fetch_and(!WAITING, Ordering::AcqRel) & WAITING != 0
+            && self.shared().ahead.fetch_and(!WAITING, Ordering::AcqRel) & WAITING != 0
         {
             self.signal(RESUME);
         }
@@ -218,7 +230,7 @@ impl Member {
 
 impl fmt::Debug for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Member").field(&self.0.id).finish()
+        f.debug_tuple("Member").field(&self.shared().id).finish()
     }
 }
 
@@ -230,7 +242,7 @@ pub(crate) struct Said {
 
 impl Said {
     pub(crate) fn new(from: &Member, frame: Bytes) -> Said {
-        from.said(frame.len() + MESSAGE_COST);
+        from.said(cost(&frame));
         Said { from: from.clone(), frame }
     }
 }
@@ -238,29 +250,35 @@ impl Said {
 impl Drop for Said {
     fn drop(&mut self) {
         // Here, so that a message which is dropped untold does not count for ever.
-        self.from.told(self.frame.len() + MESSAGE_COST);
+        self.from.told(cost(&self.frame));
     }
 }
 
-/// The members of a room.
+/// The members of a room, by number: who came later has a higher one as a rule, and so goes to the end.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
-    members: HashMap<u64, Member>,
+    members: Vec<Member>,
 }
 
 impl Room {
     pub(crate) fn join(&mut self, member: Member) {
-        self.members.insert(member.id(), member);
+        let place = self.members.partition_point(|other| other.id() < member.id());
+        self.members.insert(place, member);
     }
 
     pub(crate) fn leave(&mut self, id: u64) {
-        self.members.remove(&id);
+        let Ok(place) = self.members.binary_search_by_key(&id, Member::id) else { return };
+        self.members.remove(place);
+        // Most have left. Half of it is room for others, so that it does not grow and shrink in turns.
+        if self.members.len() < self.members.capacity() / 4 {
+            self.members.shrink_to(self.members.len() * 2);
+        }
     }
 
     /// Tells all members, the sender included.
     pub(crate) fn broadcast(&mut self, said: &Said) {
-        let told = self.members.values().filter(|member| member.push(said.frame.clone())).count();
-        said.from.0.metrics.traffic().messages_out.add(told as u64);
+        let told = self.members.iter().filter(|member| member.push(said.frame.clone())).count();
+        said.from.shared().terms.metrics.traffic().messages_out.add(told as u64);
     }
 }
 
@@ -273,9 +291,9 @@ mod tests {
 
     fn member(id: u64, limits: Limits, policy: SlowMember) -> (Member, Receiver<u64>) {
         let queue = Queue::new("test.member");
-        let member = Member::new(id, &queue, policy, &Arc::new(limits), &Arc::new(Metrics::new(1)));
+        let terms = Terms { limits, metrics: Metrics::new(1), slow_members: policy };
         let (tell, woken) = channel();
-        member.wakes(Source::new(&queue, move |bits| tell.send(bits).unwrap_or_default()));
+        let member = Member::new(id, &queue, &Arc::new(terms), move |_, bits| tell.send(bits).unwrap_or_default());
         (member, woken)
     }
 
@@ -287,7 +305,7 @@ mod tests {
 
     #[test]
     fn what_a_silent_member_costs_does_not_grow_unnoticed() {
-        assert!(size_of::<Shared>() <= 200, "{}", size_of::<Shared>());
+        assert!(size_of::<Shared>() <= 48, "{}", size_of::<Shared>());
     }
 
     #[test]

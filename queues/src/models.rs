@@ -12,6 +12,7 @@
 mod apply;
 mod chunk;
 mod concurrent;
+mod counts;
 mod gate;
 mod group;
 mod handoff;
