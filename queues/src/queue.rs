@@ -138,7 +138,17 @@ impl Queue {
             return catch::drop_quietly(f);
         }
         // SAFETY: a fresh block.
-        unsafe { self.core().push(block::block(f, site)) };
+        unsafe { self.core().push(self.block(f, site)) };
+    }
+
+    /// A block for this queue.
+    #[inline]
+    fn block<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) -> NonNull<Node> {
+        if self.core().mail.seems_idle() {
+            block::block(f, site)
+        } else {
+            block::block_behind(self.core.addr().get(), f, site)
+        }
     }
 
     /// As [`submit`](Self::submit), but a queue that was idle does not have its turn before this worker has nothing else to
@@ -204,7 +214,7 @@ impl Queue {
             return Err(Rejected(f));
         }
         // SAFETY: a fresh block.
-        unsafe { self.core().push(block::block(f, Location::caller())) };
+        unsafe { self.core().push(self.block(f, Location::caller())) };
         Ok(())
     }
 

@@ -115,12 +115,19 @@ impl Timers {
 
     /// Fires what is due, unless another thread is at it. Cheap when nothing is: one load; with timers pending, one reading
     /// of the clock.
+    #[inline]
     pub(crate) fn fire_due(&self) {
         // Acquire: partner is the Release in `add_at`; a stale value only delays to the next look.
         let next = self.next.load(Acquire);
-        if next == NONE {
-            return;
+        if next != NONE {
+            self.fire_from(next);
         }
+    }
+
+    /// As [`fire_due`](Self::fire_due); the earliest is due at `next`.
+    // Not inlined, so that the common case, in which there is none, is one load between two runnables.
+    #[inline(never)]
+    fn fire_from(&self, next: u64) {
         // What becomes due meanwhile is for the next look: a ticker may be faster than we are.
         let begin = self.nanos(now());
         if begin < next {

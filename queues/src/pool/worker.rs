@@ -26,6 +26,8 @@ thread_local! {
 pub(crate) struct Local {
     pool: Arc<Pool>,
     slot: usize,
+    /// That slot.
+    place: NonNull<Slot>,
     pub(super) own: Own,
 }
 
@@ -54,8 +56,10 @@ impl Local {
         NonNull::from(&*self.pool) == pool.as_ptr()
     }
 
+    #[inline]
     fn slot(&self) -> &Slot {
-        &self.pool.slots[self.slot]
+        // SAFETY: a slot of `pool`, whose slots stay where they are as long as it lives.
+        unsafe { self.place.as_ref() }
     }
 
     pub(super) fn pool(&self) -> &Pool {
@@ -133,7 +137,7 @@ pub(super) fn run(pool: Arc<Pool>, slot: usize, post: Option<usize>) {
     let _bug = AbortOnUnwind;
     let place = &*pool.slots[slot];
     let own = place.occupy(post);
-    let local = Local { pool: pool.clone(), slot, own };
+    let local = Local { pool: pool.clone(), slot, place: place.into(), own };
     LOCAL.set(&local);
     pool.sleep.begin_search();
     // The monitor may have gone to sleep while this thread was being started.
