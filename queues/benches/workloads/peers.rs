@@ -26,6 +26,7 @@ pub(crate) trait Peer: Sync {
     fn q5(&self, _: &Load) -> Option<Sample> { None }
     fn q6(&self, _: &Load) -> Option<Sample> { None }
     fn q7(&self, _: &Load) -> Option<Sample> { None }
+    fn q7o(&self, _: &Load) -> Option<Sample> { None }
     fn q8(&self, _: &Load) -> Option<Sample> { None }
     fn q8j(&self, _: &Load) -> Option<Sample> { None }
     fn q8q(&self, _: &Load) -> Option<Sample> { None }

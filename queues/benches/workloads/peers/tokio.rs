@@ -211,6 +211,10 @@ impl Peer for Tokio {
         }))
     }
 
+    fn q7o(&self, load: &Load) -> Option<Sample> {
+        self.q7(load)
+    }
+
     fn q8(&self, load: &Load) -> Option<Sample> {
         let leaves = power_of_ten(load.of(1_000_000).max(10));
         let runtime = runtime(load.workers);
