@@ -5,6 +5,7 @@ use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
+use super::cpu;
 use super::find::Own;
 use super::patience::Patience;
 use super::slot::Slot;
@@ -135,6 +136,7 @@ pub fn blocking<R>(f: impl FnOnce() -> R) -> R {
 /// The life of one thread of the pool, which begins with `post`.
 pub(super) fn run(pool: Arc<Pool>, slot: usize, post: Option<usize>) {
     let _bug = AbortOnUnwind;
+    cpu::be_punctual();
     let place = &*pool.slots[slot];
     let own = place.occupy(post);
     let local = Local { pool: pool.clone(), slot, place: place.into(), own };
