@@ -14,6 +14,7 @@ mod concurrent;
 mod gate;
 mod group;
 mod handoff;
+mod isolated;
 mod mailbox;
 mod main_queue;
 mod monitor;

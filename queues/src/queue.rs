@@ -203,6 +203,11 @@ impl Queue {
         current::blocks_on(self.core().level(), false).is_some()
     }
 
+    /// Has everything that was pushed so far, as far as the calling thread knows, ended?
+    pub(crate) fn is_idle(&self) -> bool {
+        self.core().mail.is_idle()
+    }
+
     /// Pushes a lane that is turned on.
     ///
     /// # Safety

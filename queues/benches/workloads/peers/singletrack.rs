@@ -10,6 +10,7 @@ use super::super::actors::{self, Actor, Queues};
 use super::super::blocks::{self, Guarded, Nap, ReadWrite, Step, Steps, Twins, square, zero};
 use super::super::idle;
 use super::super::measure::{Clock, Sample};
+use super::super::savina;
 use super::super::tree::{self, NestedQueues};
 use super::super::verify;
 use super::super::workloads::{Load, power_of_ten, sum_below};
