@@ -77,6 +77,7 @@ const UNSAFE: &[&str] = &[
     "queues/benches/counts/meter.rs",
     "queues/src/apply.rs",
     "queues/src/block.rs",
+    "queues/src/group.rs",
     "queues/src/handoff.rs",
     "queues/src/isolated.rs",
     "queues/src/main_queue/entry.rs",

@@ -93,6 +93,35 @@ fn leave_against_enter_and_leave_bites() {
     bites("group: who saw itself last counts by what it saw", 3, enter_and_leave_again);
 }
 
+/// Two blocks are submitted and end, while others hold handles: one is kept for them, and given back.
+fn blocks_keep_one_handle() {
+    let group = Group::new();
+    let others = [(); 2].map(|()| {
+        let group = group.clone();
+        thread::spawn(move || {
+            let block = group.member(None);
+            drop(group);
+            drop(block);
+        })
+    });
+    begin();
+    group.wait();
+    for other in others {
+        other.join().expect("it does not panic");
+    }
+    assert_eq!(group.handles(), 1, "of the blocks none is left");
+}
+
+#[test]
+fn the_first_block_against_the_last() {
+    check(3, blocks_keep_one_handle);
+}
+
+#[test]
+fn the_first_block_against_the_last_bites() {
+    bites("group: every block takes a handle", 3, blocks_keep_one_handle);
+}
+
 /// A notify that is given while the last member leaves is submitted exactly once: by it, or at once.
 fn notify_races() {
     let group = Group::new();
