@@ -98,6 +98,12 @@ impl<T: Send + 'static> Isolated<T> {
         self.queue.submit_at(self.with(f), Location::caller());
     }
 
+    /// Submits a block that gets the value, to a turn that waits for more; see [`Queue::submit_later`].
+    #[track_caller]
+    pub fn submit_later<F: FnOnce(&mut T) + Send + 'static>(&self, f: F) {
+        self.queue.submit_later(self.with(f));
+    }
+
     /// Runs `f` with the value and returns what it returns; see [`Queue::sync`].
     ///
     /// # Panics

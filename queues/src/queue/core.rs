@@ -10,6 +10,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::current::Frame;
+use super::label::Label;
 use super::lift::Lifts;
 use super::specific::Specifics;
 use super::target::{Level, Target};
@@ -44,7 +45,7 @@ pub(crate) struct QueueCore {
     pub(super) lifts_root: AtomicBool,
     pub(super) lifts: Lifts,
     pub(super) handles: AtomicUsize,
-    label: Cow<'static, str>,
+    label: Label,
     pub(super) specifics: Specifics,
     pub(super) mail: Mailbox,
     pub(super) target: Target,
@@ -82,7 +83,7 @@ impl QueueCore {
             lifts_root: AtomicBool::new(false),
             lifts: Lifts::default(),
             handles: AtomicUsize::new(1),
-            label,
+            label: label.into(),
             specifics: Specifics::default(),
             mail: Mailbox::new(),
             target,
@@ -91,7 +92,7 @@ impl QueueCore {
     }
 
     pub(super) fn label(&self) -> &str {
-        &self.label
+        self.label.as_str()
     }
 
     pub(super) fn level(&self) -> Level<'_> {
@@ -134,14 +135,14 @@ impl QueueCore {
         }
     }
 
-    /// As [`push`](Self::push), but the queue goes behind everything that waits already.
+    /// As [`push`](Self::push), but a queue that was idle waits until its thread has nothing else.
     ///
     /// # Safety
     /// As for `push`.
     pub(super) unsafe fn push_later(&self, node: NonNull<Node>) {
         // SAFETY: the caller's promise.
         if unsafe { self.mail.push(node, || self.pool().waits_outside()) } {
-            self.schedule(Place::Back);
+            self.schedule(Place::Later);
         }
     }
 
@@ -275,7 +276,7 @@ impl QueueCore {
     pub(super) fn report(&self, node: NonNull<Node>, payload: Payload) {
         self.pool().count_panic();
         // SAFETY: it ran, but was not finished.
-        catch::report(&self.label, unsafe { node.as_ref() }.site, payload);
+        catch::report(self.label(), unsafe { node.as_ref() }.site, payload);
     }
 
     /// Drops all that is in the queue, unrun; how many blocks. The queue may be freed when this returns.

@@ -13,6 +13,7 @@ mod group;
 mod hierarchy;
 mod inactive;
 mod isolated;
+mod later;
 mod lifts;
 mod main_queue;
 mod main_turns;
