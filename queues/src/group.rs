@@ -179,6 +179,9 @@ impl Group {
     /// that somebody else's member waits in hangs. Use [`notify`](Self::notify) in blocks.
     #[track_caller]
     pub fn wait(&self) {
+        if self.is_empty() {
+            return;
+        }
         let behind = lock(&self.shared.inner).behind.iter().find(|(queue, _)| queue.waits_for_this_thread()).cloned();
         if let Some((queue, submitted)) = behind {
             panic!(
@@ -203,7 +206,16 @@ impl Group {
         self.wait_within(when.into())
     }
 
+    /// Is it empty now?
+    fn is_empty(&self) -> bool {
+        // Acquire: what the members did; partner: the AcqRel in `leave`.
+        self.shared.word.load(order_unless("group: who looks whether it is empty does not acquire", Acquire)) < MEMBER
+    }
+
     fn wait_within(&self, deadline: When) -> bool {
+        if self.is_empty() {
+            return true;
+        }
         let inner = lock(&self.shared.inner);
         if !self.watch() {
             return true;

@@ -60,6 +60,7 @@ fn wait_against_leave_bites() {
 fn leave_against_leave_bites() {
     bites("group: who leaves does not release", 3, || members_leave(2));
     bites("group: the last one does not acquire", 3, || members_leave(2));
+    bites("group: who looks whether it is empty does not acquire", 4, || members_leave(1));
     bites("group: who finds it empty does not acquire", 4, || members_leave(1));
 }
 
