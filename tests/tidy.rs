@@ -78,6 +78,7 @@ const UNSAFE: &[&str] = &[
     "queues/src/apply.rs",
     "queues/src/block.rs",
     "queues/src/block/chunk.rs",
+    "queues/src/group.rs",
     "queues/src/handoff.rs",
     "queues/src/isolated.rs",
     "queues/src/main_queue/entry.rs",
