@@ -333,13 +333,13 @@ impl Connection {
         }
     }
 
-    /// The earliest deadline.
-    fn deadline(&self) -> Option<Moment> {
+    /// The earliest deadline, if input `is_wanted`.
+    fn deadline(&self, is_wanted: bool) -> Option<Moment> {
         let limits = &self.hub.terms.limits;
         let own = match &self.phase {
             Phase::Head { since, idle } => Some(since.after(if *idle { limits.keep_alive } else { limits.head_time })),
             // Until it is listened to again, something else is sure to come: room to write, the room's leave to go on, or the end.
-            Phase::Open(_) if !self.wants_input() => None,
+            Phase::Open(_) if !is_wanted => None,
             Phase::Open(open) => Some(match open.pinged {
                 Some(pinged) => pinged.after(limits.pong_timeout),
                 None => self.heard.after(self.hub.patience(self.share)),
@@ -355,8 +355,11 @@ impl Connection {
 
     /// Sees to it that a turn comes no later than the earliest deadline.
     fn set_deadline(&mut self, now: Moment) {
-        let Some(deadline) = self.deadline() else { return };
-        if self.expected.is_none_or(|at| at > deadline) {
+        let comes_later = |deadline: &Moment| self.expected.is_none_or(|at| at > *deadline);
+        // Input that is not wanted only takes a deadline away: as a rule one comes in time for all, and nothing need be asked.
+        if self.deadline(true).is_some_and(|deadline| comes_later(&deadline))
+            && let Some(deadline) = self.deadline(self.wants_input()).filter(comes_later)
+        {
             let former = self.expected.replace(deadline);
             self.hub.expect(self.place, former, deadline, now);
         }
@@ -368,7 +371,6 @@ impl Connection {
             self.end_phase(None);
             return true;
         }
-        let empty = self.member().output().outbox.is_empty();
         if self.ended && !matches!(self.phase, Phase::Closing { .. }) {
             // Nobody sends any more. Whoever asked by HTTP may still want the answer; a WebSocket ends with a close or is lost.
             self.broken = matches!(self.phase, Phase::Open(_));
@@ -377,16 +379,15 @@ impl Connection {
                 return true;
             }
         }
-        match &mut self.phase {
-            Phase::Closing { told } if empty => {
-                if told.is_none() {
-                    *told = Some(now);
-                    socket::end_sending(&self.socket);
-                }
-                self.ended
-            }
-            _ => false,
+        let Phase::Closing { told } = &mut self.phase else { return false };
+        if !self.conn.member().output().outbox.is_empty() {
+            return false;
         }
+        if told.is_none() {
+            *told = Some(now);
+            socket::end_sending(&self.socket);
+        }
+        self.ended
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use singletrack_queues::{Queue, Source};
+use singletrack_queues::{Queue, Source, apply_chunks};
 
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -42,6 +42,11 @@ pub(crate) struct Terms {
     pub(crate) metrics: Metrics,
     pub(crate) slow_members: SlowMember,
 }
+
+/// Members from which on a room is told by all workers: below, calling them costs more than they save.
+const HUGE: usize = 2_048;
+/// The largest frame that is copied for a part of a huge room, which is some hundred members.
+const COPIED: usize = 4096;
 
 /// An outbox and a way to wake its owner. A clone is the same member.
 #[derive(Clone)]
@@ -268,10 +273,22 @@ impl Room {
         }
     }
 
-    /// Tells all members, the sender included.
+    /// Tells all members, the sender included. Of a huge room each worker that is free tells a part, and writes to it; the
+    /// next message waits until all are told, so that each member hears all in the same order.
     pub(crate) fn broadcast(&mut self, said: &Said) {
-        let told = self.members.iter().filter(|member| member.push(said.frame.clone())).count();
-        said.from.0.terms.metrics.traffic().messages_out.add(told as u64);
+        let tell = |members: &[Member], frame: &Bytes| {
+            let told = members.iter().filter(|member| member.push(frame.clone())).count();
+            said.from.0.terms.metrics.traffic().messages_out.add(told as u64);
+        };
+        if self.members.len() < HUGE {
+            return tell(&self.members, &said.frame);
+        }
+        apply_chunks(self.members.len(), |part| {
+            // Those who share a frame share its count, too: one for each part, or all cores would wait for one word.
+            let frame =
+                if said.frame.len() <= COPIED { Bytes::copy_from_slice(&said.frame) } else { said.frame.clone() };
+            tell(&self.members[part], &frame);
+        });
     }
 }
 
@@ -279,6 +296,7 @@ impl Room {
 mod tests {
     use super::*;
     use crate::ws::Message;
+    use std::collections::VecDeque;
     use std::sync::mpsc::{Receiver, channel};
     use std::time::Duration;
 
@@ -312,7 +330,7 @@ mod tests {
         say(&mut room, &a, "one");
         say(&mut room, &b, "two");
         for (member, woken) in [(&a, a_woken), (&b, b_woken)] {
-            let mut waiting = Vec::new();
+            let mut waiting = VecDeque::new();
             member.output().outbox.lend(&mut waiting, 9);
             let told: Vec<&[u8]> = waiting.iter().map(|frame| &frame[2..]).collect();
             assert_eq!(told, [&b"one"[..], b"two"]);
