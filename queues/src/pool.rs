@@ -2,8 +2,9 @@
 //!
 //! A runnable is a lane with something to run (a queue, a source) or a one-shot block; the pool does not know which
 //! queue, and never runs one runnable in the middle of another. Its parts: `find` (where runnables wait), `turns` (which
-//! class goes first), `patience` (when what is put off has its round), `sleep` (who sleeps and whom to wake), `worker` (the loop), `slot` (what others know of its thread), `crew` (which thread holds which parker, stand-ins for blocked
-//! threads), `monitor` (notices the blocked), `cpu` (blocked or computing?).
+//! class goes first), `patience` (when what is put off has its round), `sleep` (who sleeps and whom to wake), `worker` (the
+//! loop), `slot` (what others know of its thread), `pieces` (what a running block leaves to others), `crew` (which thread holds
+//! which parker, stand-ins for blocked threads), `monitor` (notices the blocked), `cpu` (blocked or computing?).
 //!
 //! A runtime with N workers has N parkers. A thread that holds one is a worker; a thread that is stuck in a block is
 //! relieved of its parker by the monitor, a stand-in takes it over, and when the block ends the first thread waits as a
@@ -17,6 +18,7 @@ pub(crate) mod held;
 mod later;
 pub(crate) mod monitor;
 mod patience;
+mod pieces;
 mod pulse;
 pub(crate) mod sleep;
 pub(crate) mod slot;
@@ -41,6 +43,7 @@ use crate::timer::Timers;
 use crew::Crew;
 use held::Held;
 use monitor::Monitor;
+pub(crate) use pieces::Pieces;
 pub(crate) use pulse::Go;
 use pulse::PULSE_HALTED;
 use sleep::Sleep;
@@ -182,18 +185,7 @@ impl Pool {
     #[inline]
     pub(crate) fn submit(&self, runnable: Runnable, place: Place) {
         let Some(local) = self.local() else { return self.submit_from_outside(runnable) };
-        let visible = match place {
-            Place::Next => local.push_next(runnable),
-            Place::Back => {
-                local.push_back(runnable);
-                true
-            }
-            Place::Later => {
-                local.push_later(runnable);
-                false
-            }
-        };
-        if visible {
+        if local.push(runnable, place) {
             self.notify();
         }
     }
@@ -251,9 +243,19 @@ impl Pool {
         self.parkers[parker].unpark();
     }
 
-    /// Is there a runnable that some thread could take?
+    /// Is there something that some thread could take?
     fn has_work(&self) -> bool {
+        self.has_runnables() || self.has_pieces()
+    }
+
+    /// Is there a runnable that some thread could take?
+    fn has_runnables(&self) -> bool {
         self.shared.has_any() || self.slots().any(|slot| slot.exposed.has_stealable())
+    }
+
+    /// Has a running block left something to others?
+    fn has_pieces(&self) -> bool {
+        self.slots().any(|slot| slot.exposed.has_pieces())
     }
 
     /// The slots that threads have used so far.

@@ -37,6 +37,7 @@ use crate::runtime::Runtime;
 
 pub use self::builder::QueueBuilder;
 use self::core::QueueCore;
+pub(crate) use self::current::Whereabouts;
 pub use self::error::{DeadlockError, SyncError, TrySyncError};
 pub use self::later::Timer;
 pub(crate) use self::lift::OwnedLift;
@@ -232,6 +233,11 @@ impl Queue {
     /// Is the calling thread in a block that has to end before this queue can run: its own, or one that shares a target?
     pub(crate) fn waits_for_this_thread(&self) -> bool {
         current::blocks_on(self.core().level(), false).is_some()
+    }
+
+    /// Has everything that was pushed so far, as far as the calling thread knows, ended?
+    pub(crate) fn is_idle(&self) -> bool {
+        self.core().mail.is_idle()
     }
 
     /// Pushes a lane that is turned on.

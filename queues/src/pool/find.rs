@@ -12,6 +12,9 @@
 //! never hides work, a displaced runnable goes to the deque, the slot is used a bounded number of times in a row, and
 //! the monitor empties the slot of a thread that sits in one block for long. What is put off cannot be stolen either, since
 //! it shall wait for more to come; it gets its round by [`Patience`](super::patience::Patience), or from the monitor.
+//!
+//! What a running block left for others (`pieces`) stands in one more deque of its thread: it is no runnable, and whoever looks
+//! for one comes to it last, because its own thread comes back to it anyway.
 //! Not for: waking anybody (`sleep`).
 
 use std::cell::Cell;
@@ -41,6 +44,7 @@ pub(crate) struct Shared {
 /// The part of one thread that others may take from.
 pub(crate) struct Exposed {
     stealer: Stealer<Runnable>,
+    pieces: Stealer<Runnable>,
     /// For the monitor alone.
     later: Stealer<Runnable>,
     /// Set by the owner alone (from null), taken by whoever swaps it to null.
@@ -50,6 +54,8 @@ pub(crate) struct Exposed {
 /// The part that only its thread touches.
 pub(crate) struct Own {
     deque: Worker<Runnable>,
+    /// Last in, first out for its thread; the oldest, which is the largest, for others.
+    pieces: Worker<Runnable>,
     later: Worker<Runnable>,
     streak: Cell<u32>,
     random: Cell<u32>,
@@ -57,10 +63,10 @@ pub(crate) struct Own {
 
 impl Own {
     pub(crate) fn new(seed: u32) -> (Self, Exposed) {
-        let (deque, later) = (Worker::new_fifo(), Worker::new_fifo());
+        let (deque, later, pieces) = (Worker::new_fifo(), Worker::new_fifo(), Worker::new_lifo());
         let next = AtomicPtr::new(ptr::null_mut());
-        let exposed = Exposed { stealer: deque.stealer(), later: later.stealer(), next };
-        (Self { deque, later, streak: Cell::new(0), random: Cell::new(seed | 1) }, exposed)
+        let exposed = Exposed { stealer: deque.stealer(), later: later.stealer(), pieces: pieces.stealer(), next };
+        (Self { deque, later, pieces, streak: Cell::new(0), random: Cell::new(seed | 1) }, exposed)
     }
 
     /// Puts `runnable` behind everything of this thread.
@@ -145,6 +151,24 @@ impl Own {
         }
     }
 
+    /// Leaves a piece of the running block to whoever has nothing to do.
+    #[inline]
+    pub(super) fn leave_piece(&self, piece: Runnable) {
+        self.pieces.push(piece);
+    }
+
+    /// How many pieces nobody took yet.
+    #[inline]
+    pub(super) fn pieces(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// Takes the piece back that was left last, unless somebody took it.
+    #[inline]
+    pub(super) fn take_piece_back(&self) -> Option<Runnable> {
+        self.pieces.pop()
+    }
+
     /// Takes from the other threads' deques: one, and half of the rest into the own deque.
     pub(crate) fn steal<'a>(&self, count: usize, others: impl Fn(usize) -> Option<&'a Exposed>) -> Option<Runnable> {
         let first = self.pick(count);
@@ -161,6 +185,16 @@ impl Own {
                 return None;
             }
         }
+    }
+
+    /// Takes a piece of a block that another thread runs, and tells whose.
+    pub(super) fn steal_piece<'a>(
+        &self,
+        count: usize,
+        others: impl Fn(usize) -> Option<&'a Exposed>,
+    ) -> Option<(usize, Runnable)> {
+        let first = self.pick(count);
+        (first..count).chain(0..first).find_map(|index| Some((index, others(index)?.take_piece()?)))
     }
 
     /// Moves everything of this thread where all can see it; `true` if there was something.
@@ -208,6 +242,21 @@ impl Exposed {
 
     pub(crate) fn has_stealable(&self) -> bool {
         !self.stealer.is_empty()
+    }
+
+    /// Takes the piece that was left first.
+    pub(super) fn take_piece(&self) -> Option<Runnable> {
+        loop {
+            match self.pieces.steal() {
+                Steal::Success(piece) => return Some(piece),
+                Steal::Empty => return None,
+                Steal::Retry => {}
+            }
+        }
+    }
+
+    pub(super) fn has_pieces(&self) -> bool {
+        !self.pieces.is_empty()
     }
 }
 

@@ -180,7 +180,9 @@ impl Pool {
                 self.submit_from_outside(hidden);
             }
             let Some(parker) = slot.parker() else { continue };
-            if running && (self.needs_stand_in(parker) || blocked && seen.looks >= SETTLED) {
+            // What a block left to others it comes back to, if it computes: that is no reason for one more thread.
+            let waits = self.parkers[parker].watches() || self.has_runnables() || blocked && self.has_pieces();
+            if running && (waits || blocked && seen.looks >= SETTLED) {
                 // A batch on its way from one deque to another is in neither for a moment: a worker that looked just then
                 // may sleep beside visible work.
                 self.notify();
@@ -208,10 +210,5 @@ impl Pool {
             self.timers.fire_due();
         }
         alive
-    }
-
-    /// Would anything wait if the thread that holds `parker` stayed where it is?
-    fn needs_stand_in(&self, parker: usize) -> bool {
-        self.parkers[parker].watches() || self.has_work()
     }
 }

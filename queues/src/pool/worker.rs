@@ -26,7 +26,7 @@ thread_local! {
 pub(crate) struct Local {
     pool: Arc<Pool>,
     slot: usize,
-    own: Own,
+    pub(super) own: Own,
 }
 
 /// The worker that this thread is, if it is one.
@@ -58,16 +58,18 @@ impl Local {
         &self.pool.slots[self.slot]
     }
 
-    pub(super) fn push_next(&self, runnable: Runnable) -> bool {
-        self.own.push_next(&self.slot().exposed, runnable)
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
     }
 
-    pub(super) fn push_back(&self, runnable: Runnable) {
-        self.own.push_back(runnable);
-    }
-
-    pub(super) fn push_later(&self, runnable: Runnable) {
-        self.own.push_later(runnable);
+    /// `true`: others can now see something more, and shall hear of it.
+    pub(super) fn push(&self, runnable: Runnable, place: Place) -> bool {
+        match place {
+            Place::Next => return self.own.push_next(&self.slot().exposed, runnable),
+            Place::Back => self.own.push_back(runnable),
+            Place::Later => self.own.push_later(runnable),
+        }
+        place == Place::Back
     }
 
     /// Moves everything that waits on this thread where all can take it.
@@ -137,9 +139,21 @@ pub(super) fn run(pool: Arc<Pool>, slot: usize, post: Option<usize>) {
     // The monitor may have gone to sleep while this thread was being started.
     pool.monitor.running();
     let turns = Turns::default();
-    let (around, class, patience) = (false, Qos::Default, Patience::default());
-    Worker { local: &local, pool: &pool, place, searching: true, tick: 0, pulse: 0, turns, around, class, patience }
-        .work();
+    let (around, class, patience, helps) = (false, Qos::Default, Patience::default(), None);
+    Worker {
+        local: &local,
+        pool: &pool,
+        place,
+        searching: true,
+        tick: 0,
+        pulse: 0,
+        turns,
+        around,
+        class,
+        patience,
+        helps,
+    }
+    .work();
     LOCAL.set(ptr::null());
     local.own.begin_round();
     while let Some(runnable) = local.own.pop(&place.exposed) {
@@ -163,6 +177,8 @@ struct Worker<'a> {
     /// Of the runnable that it took last.
     class: Qos,
     patience: Patience,
+    /// The thread whose pieces it took last.
+    helps: Option<usize>,
 }
 
 impl Worker<'_> {
@@ -230,13 +246,26 @@ impl Worker<'_> {
         if own.has_later() {
             return self.take_later();
         }
+        if let Some(victim) = self.helps {
+            // There may be many more, and a search for each would cost more than a small piece.
+            match pool.slots[victim].exposed.take_piece() {
+                None => self.helps = None,
+                piece => return piece,
+            }
+        }
         if !self.searching {
             self.searching = true;
             pool.sleep.begin_search();
         }
         own.pop_shared(&pool.shared).or_else(|| {
-            let others = |index: usize| (index != self.local.slot).then(|| &pool.slots[index].exposed);
-            own.steal(pool.used.load(Acquire), others)
+            let others =
+                |index: usize| (index != self.local.slot).then(|| &*pool.slots[index]).map(|slot| &slot.exposed);
+            let used = pool.used.load(Acquire);
+            own.steal(used, others).or_else(|| {
+                let (victim, piece) = own.steal_piece(used, others)?;
+                self.helps = Some(victim);
+                Some(piece)
+            })
         })
     }
 

@@ -24,6 +24,7 @@ mod once;
 mod order;
 mod panics;
 mod qos;
+mod scope;
 mod semaphore;
 mod shutdown;
 mod source;
