@@ -296,7 +296,8 @@ impl Room {
 mod tests {
     use super::*;
     use crate::ws::Message;
-    use std::collections::VecDeque;
+    use singletrack_queues::{Isolated, Runtime};
+    use std::collections::{HashSet, VecDeque};
     use std::sync::mpsc::{Receiver, channel};
     use std::time::Duration;
 
@@ -342,6 +343,55 @@ mod tests {
         room.leave(2);
         say(&mut room, &a, "three");
         assert_eq!((a.output().outbox.len(), b.output().outbox.len()), (3, 2));
+    }
+
+    #[test]
+    fn a_huge_room_is_told_in_one_order_and_by_more_than_one_worker() {
+        let runtime = Runtime::builder().workers(2).name("huge").build().unwrap();
+        let terms = Terms { limits: Limits::default(), metrics: Metrics::new(2), slow_members: SlowMember::Close };
+        let terms = Arc::new(terms);
+        let room = Isolated::new(&runtime.queue("room"), Room::default());
+        let flushers = Arc::new(Mutex::new(HashSet::new()));
+        let heard = Arc::new(Mutex::new(vec![Vec::new(); HUGE]));
+        let members: Vec<Member> = (0..HUGE)
+            .map(|id| {
+                let member = Member::new(id as u64, &runtime.queue("member"), &terms);
+                let (own, flushers, heard) = (member.clone(), flushers.clone(), heard.clone());
+                member.wakes(Source::new(member.queue(), move |_| {
+                    let (mut batch, mut more) = (VecDeque::new(), true);
+                    while more {
+                        own.output().outbox.lend(&mut batch, usize::MAX);
+                        let bytes = batch.iter().map(Bytes::len).sum();
+                        heard.lock().unwrap()[id].extend(batch.iter().map(|frame| frame[2..].to_vec()));
+                        more = own.output().outbox.give_back(&mut batch, bytes);
+                    }
+                    flushers.lock().unwrap().insert(std::thread::current().id());
+                }));
+                let joins = member.clone();
+                room.submit(move |room| room.join(joins));
+                member
+            })
+            .collect();
+        let began = std::time::Instant::now();
+        let mut said = Vec::new();
+        // How soon the second worker comes depends on the machine.
+        while flushers.lock().unwrap().len() < 2 {
+            assert!(began.elapsed() < SOON, "one worker did it all");
+            for _ in 0..3 {
+                let text = format!("{}", said.len());
+                let message = Said::new(&members[said.len()], Message::text(&text).into_frame());
+                room.submit_later(move |room| room.broadcast(&message));
+                said.push(text.into_bytes());
+            }
+            room.sync(|_| {});
+        }
+        while !heard.lock().unwrap().iter().all(|heard| heard.len() == said.len()) {
+            assert!(began.elapsed() < SOON, "somebody was not told");
+            std::thread::yield_now();
+        }
+        assert!(heard.lock().unwrap().iter().all(|heard| *heard == said));
+        let told = terms.metrics.text(&runtime.stats());
+        assert!(told.contains(&format!("singletrack_messages_out_total {}\n", HUGE * said.len())), "{told}");
     }
 
     #[test]
