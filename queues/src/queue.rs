@@ -154,9 +154,9 @@ impl Queue {
     /// As [`submit`](Self::submit), but a queue that was idle does not have its turn before this worker has nothing else to
     /// do: others may submit to it meanwhile, and all of that runs in one turn.
     ///
-    /// What a room is told, or what is written, is done once for all that came in. "Nothing else" takes in one more look at
-    /// what the worker's parker watches. A worker that is never done comes to it after 8 ms, or 2,000 turns of other queues,
-    /// and one that is stuck in a block has it taken away. From threads that are not workers, and for queues with a
+    /// What a room is told, or what is written, is done once for all that came in. "Nothing else" takes in what other workers
+    /// have no time for, and one more look at what the worker's parker watches. A worker that is never done comes to it after
+    /// 4 ms, or 2,000 turns of other queues, and one that is stuck in a block has it taken away. From threads that are not workers, and for queues with a
     /// [class](QueueBuilder::qos), it is the same as `submit`.
     ///
     /// ```

@@ -2,8 +2,8 @@
 //!
 //! Four places. Each thread has a *next* slot (the runnable it submitted last: run next, while its data is warm), a
 //! FIFO deque, and a line of what is put off; all share an injector for what comes from other threads. A thread takes from its
-//! slot, its deque, the injector, moves what is put off into its deque, then steals half of somebody's deque, starting at a
-//! random one.
+//! slot, its deque, the injector, then steals half of somebody's deque, starting at a random one; last of all it moves what it
+//! put off into its deque.
 //!
 //! That is the line of the default class. Each other class of service has a line of its own, shared by all: little stands
 //! in the higher ones, and the lower ones are in no hurry. A program that uses no classes pays one load of a flag for them.

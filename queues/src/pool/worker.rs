@@ -249,9 +249,6 @@ impl Worker<'_> {
         if let Some(runnable) = own.pop(exposed) {
             return Some(runnable);
         }
-        if own.has_later() {
-            return self.take_later();
-        }
         if let Some(victim) = self.helps {
             // There may be many more, and a search for each would cost more than a small piece.
             match pool.slots[victim].exposed.take_piece() {
@@ -263,7 +260,7 @@ impl Worker<'_> {
             self.searching = true;
             pool.sleep.begin_search();
         }
-        own.pop_shared(&pool.shared).or_else(|| {
+        let found = own.pop_shared(&pool.shared).or_else(|| {
             let others =
                 |index: usize| (index != self.local.slot).then(|| &*pool.slots[index]).map(|slot| &slot.exposed);
             let used = pool.used.load(Acquire);
@@ -272,16 +269,14 @@ impl Worker<'_> {
                 self.helps = Some(victim);
                 Some(piece)
             })
-        })
+        });
+        if found.is_none() && own.has_later() { self.take_later() } else { found }
     }
 
-    /// This thread has nothing of its own but what is put off: that, unless something came meanwhile.
+    /// There is nothing but what this thread put off: that, unless something came meanwhile.
     #[inline(never)]
     fn take_later(&mut self) -> Option<Runnable> {
         let (own, pool, exposed) = (&self.local.own, self.pool, &self.place.exposed);
-        if let Some(runnable) = own.pop_shared(&pool.shared) {
-            return Some(runnable);
-        }
         if self.patience.looks_once_more() {
             self.tick = 0;
             self.poll();
