@@ -1,13 +1,15 @@
-//! Arguments, logging, and which command was meant.
+//! Arguments, logging, which command was meant, and what several commands need.
 //!
 //! Not for: what the commands do; each has its own file.
 
+mod load;
 mod serve;
 mod stress;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// Named serial queues over every core, and a WebSocket room server on top of them.
 #[derive(Debug, Parser)]
@@ -30,6 +32,8 @@ enum Command {
     /// Put the promises of the queues under load over all cores, with a verdict for each.
     #[command(long_about = stress::long_about())]
     Stress(stress::Arguments),
+    /// Put a WebSocket server under load, verify every message, tell throughput and latency.
+    Load(load::Arguments),
 }
 
 /// Runs the command that the arguments ask for.
@@ -40,5 +44,41 @@ pub(crate) fn run() -> ExitCode {
     match arguments.command.unwrap_or_else(|| Command::Serve(serve::Arguments::default_values())) {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Stress(arguments) => stress::run(&arguments),
+        Command::Load(arguments) => load::run(&arguments),
+    }
+}
+
+/// A program may raise its own limit on open files up to the hard one; every connection needs a descriptor.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            log::debug!("the limit on open files stays as it is: {error}");
+        }
+    }
+}
+
+/// 1234567 as 1,234,567.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        let texts = [0, 999, 1_000, 1_234_567].map(grouped);
+        assert_eq!(texts, ["0", "999", "1,000", "1,234,567"]);
     }
 }

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
-use rustix::process::{Resource, getrlimit, setrlimit};
 use singletrack::error::Fault;
 use singletrack::{Error, Limits, OriginPolicy, Server, SlowMember};
 
@@ -110,7 +109,7 @@ impl Arguments {
 
 /// Serves until a signal.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    raise_file_limit();
+    super::raise_file_limit();
     match serve(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -146,15 +145,4 @@ fn serve(arguments: &Arguments) -> Result<(), Error> {
     })?;
     log::info!("{report}");
     Ok(())
-}
-
-/// A program may raise its own limit on open files up to the hard one; every connection needs a descriptor.
-fn raise_file_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        limit.current = limit.maximum;
-        if let Err(error) = setrlimit(Resource::Nofile, limit) {
-            log::debug!("the limit on open files stays as it is: {error}");
-        }
-    }
 }

@@ -1,0 +1,373 @@
+//! The load generator: many WebSocket clients against one server, every message verified.
+//!
+//! Part of the program, not of the library: it uses the public API alone. Its clients are queues, too: a worker of the generator
+//! waits in a poller and has one serial queue, on which the connections of its share live. The main thread directs: it connects
+//! all, begins, looks on, ends, and tells. Not for: arguments and printing (`cli/load.rs`).
+//! Rules: nothing is waited for without a limit; a server that stands still is told as much as one that lies; whatever the
+//! generator itself adds to a figure is told beside it.
+
+mod connect;
+mod frame;
+mod handshake;
+mod latency;
+mod pace;
+mod payload;
+mod peer;
+mod plan;
+mod plot;
+mod process;
+mod report;
+mod shard;
+mod verify;
+
+pub(crate) use frame::Kind;
+pub(crate) use latency::Percentiles;
+pub(crate) use plan::{Pattern, Plan, Target};
+pub(crate) use plot::draw;
+pub(crate) use report::{Report, ServerUsage};
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+use singletrack::io::{Io, signal};
+use singletrack::queues::{Runtime, Source};
+
+use pace::Pace;
+use peer::{AUDIT, LEAVE, SEND, WAKE};
+use plan::Part;
+use process::Usage;
+use report::{Course, Sample};
+use shard::Run;
+
+/// Between two looks at the counts.
+const LOOK: Duration = Duration::from_millis(20);
+/// Between two points of the picture, and two looks at the server's memory.
+const SAMPLE: f64 = 0.1;
+/// After the last handshake, for members whose server lets them join a moment after it has answered.
+const SETTLE: Duration = Duration::from_millis(100);
+/// For the server to answer the closing of connections: what is not answered then is reset.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How far a run has got.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    pub(crate) phase: Phase,
+    /// Of that phase, between 0 and 1.
+    pub(crate) part: f64,
+    pub(crate) connections: u64,
+    pub(crate) deliveries: u64,
+    pub(crate) deliveries_per_s: f64,
+}
+
+/// What a run is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Connecting,
+    WarmingUp,
+    Measuring,
+    /// Waiting for what is on its way.
+    Draining,
+    /// Reading what slow members left.
+    ReadingSlow,
+}
+
+/// Runs `plan`. What the server does wrong is in the report.
+///
+/// # Errors
+/// A sentence, when this process cannot have the threads or descriptors that it needs.
+pub(crate) fn run(plan: &Plan, show: &mut dyn FnMut(&Progress)) -> Result<Report, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("the load generator cannot start: {error}");
+    let io = Io::new(plan.workers).map_err(|error| failed(&error))?;
+    let runtime = Runtime::builder().workers(plan.workers).name("load").parkers(io.parkers());
+    let runtime = runtime.build().map_err(|error| failed(&error))?;
+    let queues = (0..plan.workers).map(|worker| runtime.queue(format!("load.{worker}")));
+    let run = Arc::new(Run::new(plan.clone(), tag(), queues));
+
+    let interrupt = Arc::new(AtomicBool::new(false));
+    let control = runtime.queue("load.control");
+    let heard = {
+        let interrupt = interrupt.clone();
+        signal::on_end(&io, &control, move || interrupt.store(true, Relaxed)).map_err(|error| failed(&error))?
+    };
+    let mut director = Director {
+        run,
+        io,
+        show,
+        interrupt,
+        sources: Vec::new(),
+        course: Course::default(),
+        seen: 0,
+        last_progress: Instant::now(),
+    };
+    director.direct();
+    drop(heard);
+    Ok(director.report())
+}
+
+/// Differs from that of any other run that may use the same server.
+fn tag() -> u32 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    (now.as_nanos() as u64 ^ u64::from(std::process::id()) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32)
+        as u32
+}
+
+/// The main thread's part of a run.
+struct Director<'a> {
+    run: Arc<Run>,
+    io: Io,
+    show: &'a mut dyn FnMut(&Progress),
+    interrupt: Arc<AtomicBool>,
+    sources: Vec<Source>,
+    course: Course,
+    /// The progress at the last look, and when it last was another.
+    seen: u64,
+    last_progress: Instant,
+}
+
+impl Director<'_> {
+    fn direct(&mut self) {
+        self.course.start = self.usage();
+        let began = Instant::now();
+        if !self.connect() {
+            return;
+        }
+        self.course.connect_s = began.elapsed().as_secs_f64();
+        std::thread::sleep(SETTLE);
+        self.course.connected = self.usage();
+        self.course.notice(self.course.connected);
+        if self.measure() && self.drain() {
+            self.read_slow();
+        }
+        self.leave();
+    }
+
+    /// Opens all connections, a limited number at a time.
+    fn connect(&mut self) -> bool {
+        let all = self.run.plan.connections();
+        for number in 0..all {
+            while !self.run.opening.wait_timeout(LOOK) {
+                if !self.look(Phase::Connecting, number as f64 / all as f64, true) {
+                    return false;
+                }
+            }
+            if self.is_over() {
+                return false;
+            }
+            match peer::open(&self.run, &self.io, self.run.plan.seat(number)) {
+                Ok(source) => self.sources.push(source),
+                Err(what) => {
+                    self.run.breach(what);
+                    return false;
+                }
+            }
+            if number % 256 == 0 && !self.look(Phase::Connecting, number as f64 / all as f64, true) {
+                return false;
+            }
+        }
+        while (self.run.counts().opened as usize) < all {
+            if !self.look(Phase::Connecting, 1.0, true) {
+                return false;
+            }
+            std::thread::sleep(LOOK);
+        }
+        true
+    }
+
+    /// Lets the senders send for the time of the warm-up and of the plan. `false`: it ended early by a breach.
+    fn measure(&mut self) -> bool {
+        let times = self.run.begin();
+        self.start_senders();
+        let part = |now: u64, from: u64, until: u64| (now - from) as f64 / (until - from).max(1) as f64;
+        loop {
+            let now = self.run.now();
+            let measuring = now >= times.from;
+            let last = self.course.samples.last().map(|sample| sample.at);
+            if measuring && last.is_none_or(|last| now as f64 / 1e9 - last >= SAMPLE) || now >= times.until {
+                let sample = self.sample();
+                self.course.notice(sample.server);
+                self.course.samples.push(sample);
+            }
+            if now >= times.until {
+                break;
+            }
+            let (phase, part) = if measuring {
+                (Phase::Measuring, part(now, times.from, times.until))
+            } else {
+                (Phase::WarmingUp, part(now, times.now, times.from))
+            };
+            if !self.look(phase, part, false) {
+                let sample = self.sample();
+                self.course.samples.push(sample);
+                break;
+            }
+            let next = if measuring { times.until } else { times.from };
+            std::thread::sleep(LOOK.min(Duration::from_nanos(next.saturating_sub(self.run.now()))));
+        }
+        self.run.stop_sending();
+        self.course.interrupted = self.interrupt.load(Relaxed);
+        !self.run.is_broken()
+    }
+
+    fn start_senders(&self) {
+        let plan = &self.run.plan;
+        let shards = self.run.shards.len();
+        let mut of_shard: Vec<Vec<(usize, Source)>> = vec![Vec::new(); shards];
+        for source_and_seat in self.sources.iter().enumerate().map(|(number, source)| (source, plan.seat(number))) {
+            let (source, seat) = source_and_seat;
+            if seat.part == Part::Talks {
+                of_shard[seat.number % shards].push((self.run.sender(seat), source.clone()));
+            }
+        }
+        for (shard, senders) in of_shard.into_iter().enumerate() {
+            if plan.rate.is_some() {
+                Pace::start(&self.run, shard, senders);
+            } else {
+                senders.iter().for_each(|(_, source)| source.merge(SEND));
+            }
+        }
+    }
+
+    /// Waits until everybody has all that was sent. `false`: something never came.
+    fn drain(&mut self) -> bool {
+        self.last_progress = Instant::now();
+        loop {
+            // After two looks in a row: a turn that began before the end may have sent one more.
+            let counts = self.counts_twice();
+            if counts.received == counts.owed {
+                break;
+            }
+            if !self.look(Phase::Draining, counts.received as f64 / counts.owed.max(1) as f64, true) {
+                return false;
+            }
+            std::thread::sleep(LOOK);
+        }
+        if let Some(sent) = self.due_in_all() {
+            self.course.not_sent = sent.saturating_sub(self.run.counts().sent);
+        }
+        // Counts alone could be right by accident: each connection compares its own.
+        self.audit();
+        !self.run.is_broken()
+    }
+
+    fn counts_twice(&self) -> shard::Counts {
+        loop {
+            let first = self.run.counts();
+            // Each queue has run all that it was given before.
+            self.settle();
+            let second = self.run.counts();
+            if first.owed == second.owed {
+                return second;
+            }
+        }
+    }
+
+    /// Messages that a rate made due in the whole run.
+    fn due_in_all(&self) -> Option<u64> {
+        let rate = self.run.plan.rate?;
+        let until = self.run.times().until;
+        Some((until.saturating_sub(self.run.begun()) as f64 / 1e9 * rate).floor() as u64)
+    }
+
+    /// The slow members read what has waited for them.
+    fn read_slow(&mut self) {
+        let plan = &self.run.plan;
+        let all = plan.groups() * plan.slow();
+        for (number, source) in self.sources.iter().enumerate() {
+            if plan.seat(number).part == Part::Slow {
+                source.merge(WAKE);
+            }
+        }
+        self.last_progress = Instant::now();
+        loop {
+            let slow = self.run.counts().slow;
+            let done = slow.closed + slow.reset + slow.served;
+            if done as usize >= all || !self.look(Phase::ReadingSlow, done as f64 / all as f64, true) {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Closes what is open, and gives the server a moment to answer.
+    fn leave(&mut self) {
+        let end = Instant::now() + FAREWELL;
+        self.sources.iter().for_each(|source| source.merge(LEAVE));
+        while self.run.counts().ended < self.sources.len() as u64 && Instant::now() < end {
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// One look: tells how far it is, and whether to go on. `waits`: something must happen within the plan's patience.
+    fn look(&mut self, phase: Phase, part: f64, waits: bool) -> bool {
+        let counts = self.run.counts();
+        let progress = counts.progress();
+        if progress != self.seen {
+            (self.seen, self.last_progress) = (progress, Instant::now());
+        }
+        let rate = self.course.samples.last().map_or(0.0, |last| {
+            let first = self.course.samples[self.course.samples.len().saturating_sub(6)];
+            (last.counts.received - first.counts.received) as f64 / (last.at - first.at).max(1e-9)
+        });
+        (self.show)(&Progress {
+            phase,
+            part,
+            connections: counts.opened - counts.ended,
+            deliveries: counts.received,
+            deliveries_per_s: rate,
+        });
+        // With a low rate, nothing may be due for long.
+        if !waits && counts.received == counts.owed {
+            self.last_progress = Instant::now();
+        }
+        if self.last_progress.elapsed() > self.run.plan.patience {
+            self.stalled(phase);
+        }
+        !self.is_over()
+    }
+
+    fn is_over(&mut self) -> bool {
+        self.course.interrupted |= self.interrupt.load(Relaxed);
+        self.run.is_broken() || self.course.interrupted
+    }
+
+    /// Nothing has got on for too long: who waits for what?
+    fn stalled(&mut self, phase: Phase) {
+        self.run.stop_sending();
+        self.audit();
+        if !self.run.is_broken() {
+            self.run.breach(format!("no progress for {:?} ({phase:?})", self.run.plan.patience));
+        }
+    }
+
+    /// Each connection says what it has not got.
+    fn audit(&self) {
+        self.sources.iter().for_each(|source| source.merge(AUDIT));
+        self.settle();
+    }
+
+    /// Waits until the queues have run what they were given before.
+    fn settle(&self) {
+        self.run.shards.iter().for_each(|shard| shard.queue.sync(|| {}));
+    }
+
+    fn sample(&self) -> Sample {
+        Sample { at: self.run.now() as f64 / 1e9, counts: self.run.counts(), own_cpu: own_cpu(), server: self.usage() }
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        Usage::of(self.run.plan.pid?)
+    }
+
+    fn report(&self) -> Report {
+        let (run, slow) = (&self.run, self.run.counts().slow);
+        Report::of(&run.plan, &self.course, run.latencies(), run.breaches(), slow)
+    }
+}
+
+/// Processor time of this process, in seconds.
+fn own_cpu() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}

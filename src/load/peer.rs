@@ -1,0 +1,413 @@
+//! One connection of the generator: a socket and what it expects, on the queue of its shard.
+//!
+//! A turn reads what is there, checks each message, and sends what is due with one write. Not for: who does what when (`plan`, and
+//! the director in `load`), nor for the rules of messages (`verify`, `payload`). Rules: a message is checked where it was read,
+//! without a copy; whatever the server does wrong ends the connection and is told once, with the connection's name.
+
+use std::io::{self, IoSlice};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use singletrack::io::socket::{self, Arrived, READ_BUFFER};
+use singletrack::io::{FIRST_FREE_BIT, HANGUP, Io, READABLE, Registered, WRITABLE};
+use singletrack::queues::Source;
+use singletrack::ws::{CloseCode, Decoder, Event, Opcode, Role, encode_frame};
+
+use super::connect;
+use super::frame::{self, Kind};
+use super::handshake;
+use super::payload::Stamp;
+use super::plan::{Part, Seat};
+use super::shard::{Run, Tally, Times};
+use super::verify::{Breach, Ledger, missed_notice};
+
+/// Send the first message, or what a rate makes due.
+pub(super) const SEND: u64 = FIRST_FREE_BIT;
+/// A slow member reads from now on.
+pub(super) const WAKE: u64 = FIRST_FREE_BIT << 1;
+/// Nothing more will come: say what is missing.
+pub(super) const AUDIT: u64 = FIRST_FREE_BIT << 2;
+/// Close.
+pub(super) const LEAVE: u64 = FIRST_FREE_BIT << 3;
+
+/// Bytes that may wait for room in the system before a rate's further messages wait, too.
+const BACKLOG: usize = 256 * 1024;
+/// Bytes of a strange message that are told.
+const TOLD: usize = 80;
+
+/// A connection, until it has ended.
+struct Peer {
+    run: Arc<Run>,
+    socket: Option<Registered<TcpStream>>,
+    line: Line,
+}
+
+/// What a turn works with.
+struct Turn<'a> {
+    run: &'a Run,
+    times: Times,
+    tally: &'a mut Tally,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Stage {
+    Connecting,
+    /// The handshake was sent; so much of the answer has come.
+    Asked(Vec<u8>),
+    Open,
+    Leaving,
+}
+
+/// Where a connection has got to.
+struct Line {
+    seat: Seat,
+    stage: Stage,
+    key: String,
+    mask: [u8; 4],
+    decoder: Decoder,
+    ledger: Ledger,
+    /// Which sender it is, if it is one, and how many messages it has sent.
+    sender: u32,
+    number: u64,
+    /// Receptions that one message of it brings.
+    fan_out: u64,
+    /// Its own latest message has come back, or it may send its first.
+    may_send: bool,
+    /// A slow member that reads now.
+    awake: bool,
+    unsent: Vec<u8>,
+}
+
+/// Why a connection ended.
+enum End {
+    /// As it should.
+    Done,
+    /// By the server's fault.
+    Breach(String),
+}
+
+impl From<Breach> for End {
+    fn from(breach: Breach) -> End {
+        End::Breach(breach.to_string())
+    }
+}
+
+/// Opens the connection of `seat` without waiting for anything. Its source takes the bits above.
+///
+/// # Errors
+/// A sentence that says what the system refused.
+pub(super) fn open(run: &Arc<Run>, io: &Io, seat: Seat) -> Result<Source, String> {
+    let plan = &run.plan;
+    let (registered, attach) = connect::begin(io, plan.address, seat.part == Part::Slow)
+        .map_err(|error| format!("{}: cannot connect to {}: {error}", plan.name(seat), plan.address))?;
+    let is_idle = seat.part == Part::Idle;
+    let first = if is_idle { 0 } else { (seat.group * plan.senders()) as u32 };
+    let line = Line {
+        seat,
+        stage: Stage::Connecting,
+        key: handshake::key(u64::from(run.tag) << 32 | seat.number as u64),
+        mask: (run.tag ^ (seat.number as u32).wrapping_mul(0x9e37_79b9)).to_ne_bytes(),
+        decoder: Decoder::new(Role::Client),
+        ledger: Ledger::new(first, if is_idle { 0 } else { plan.senders() }),
+        sender: run.sender(seat) as u32,
+        number: 0,
+        fan_out: (plan.members() - plan.slow()) as u64,
+        may_send: false,
+        awake: false,
+        unsent: Vec::new(),
+    };
+    let mut peer = Peer { run: run.clone(), socket: Some(registered), line };
+    let source = Source::new(&run.shard(seat).queue, move |bits| peer.turn(bits));
+    attach.to(source.clone());
+    Ok(source)
+}
+
+impl Peer {
+    fn turn(&mut self, bits: u64) {
+        let (Some(socket), run) = (&self.socket, &*self.run) else { return };
+        let mut tally = run.shard(self.line.seat).tally();
+        let mut turn = Turn { run, times: run.times(), tally: &mut tally };
+        let Err(end) = self.line.turn(socket, bits, &mut turn) else { return };
+        // Without a reset, thousands of closed connections would keep their ports for a minute.
+        socket::reset_on_close(socket);
+        self.socket = None;
+        tally.outgoing.clear();
+        tally.counts.ended += 1;
+        drop(tally);
+        if let End::Breach(what) = end
+            && self.line.stage != Stage::Leaving
+        {
+            run.breach(format!("{}: {what}", run.plan.name(self.line.seat)));
+        }
+    }
+}
+
+impl Line {
+    fn turn(&mut self, socket: &TcpStream, bits: u64, turn: &mut Turn<'_>) -> Result<(), End> {
+        if self.stage == Stage::Connecting && bits & (READABLE | WRITABLE | HANGUP) != 0 {
+            self.ask(socket, turn)?;
+        }
+        if bits & WAKE != 0 {
+            self.awake = true;
+            connect::widen(socket);
+        }
+        // A slow member shakes hands and then leaves everything where it is.
+        let reads = self.seat.part != Part::Slow || self.awake || self.stage != Stage::Open;
+        if bits & (READABLE | HANGUP | WAKE) != 0 && reads {
+            self.read(socket, bits & HANGUP != 0, turn)?;
+        }
+        if bits & WAKE != 0 {
+            self.is_served(turn)?;
+        }
+        if bits & AUDIT != 0 {
+            self.audit(turn)?;
+        }
+        if bits & LEAVE != 0 {
+            self.stage = Stage::Leaving;
+            let close = CloseCode::NORMAL.0.to_be_bytes();
+            turn.tally.outgoing.extend(encode_frame(true, Opcode::Close, &close, Some(self.mask)));
+        } else if self.stage == Stage::Open {
+            self.may_send |= bits & SEND != 0;
+            self.say_what_is_due(turn);
+        }
+        self.write(socket, bits & WRITABLE != 0, turn)
+    }
+
+    /// The connection stands, or has failed: asks for the WebSocket.
+    fn ask(&mut self, socket: &TcpStream, turn: &mut Turn<'_>) -> Result<(), End> {
+        if let Some(error) = socket.take_error().unwrap_or_else(Some) {
+            return Err(End::Breach(format!("cannot connect to {}: {}", turn.run.plan.address, said(&error))));
+        }
+        let plan = &turn.run.plan;
+        let path = plan.path(self.seat, turn.run.tag);
+        turn.tally.outgoing.extend_from_slice(handshake::request(&plan.target.authority, &path, &self.key).as_bytes());
+        self.stage = Stage::Asked(Vec::new());
+        Ok(())
+    }
+
+    fn read(&mut self, socket: &TcpStream, to_the_end: bool, turn: &mut Turn<'_>) -> Result<(), End> {
+        loop {
+            let arrived = socket::with_read_buffer(|buffer| {
+                let arrived = socket::read(socket, buffer).map_err(|error| self.failed(&error, turn))?;
+                if let Arrived::Bytes(count) = arrived {
+                    self.take(&mut buffer[..count], turn)?;
+                }
+                Ok::<_, End>(arrived)
+            })?;
+            match arrived {
+                // A short read has drained the socket, unless the end of the stream may be behind it.
+                Arrived::Bytes(count) if count == READ_BUFFER || to_the_end => {}
+                Arrived::Bytes(_) | Arrived::Nothing => return Ok(()),
+                Arrived::End if self.stage == Stage::Leaving => return Err(End::Done),
+                Arrived::End => {
+                    let when = if self.stage == Stage::Open { "without a close frame" } else { "during the handshake" };
+                    return Err(End::Breach(format!("the server closed the connection {when}")));
+                }
+            }
+        }
+    }
+
+    /// The system says that the connection is gone.
+    fn failed(&self, error: &io::Error, turn: &mut Turn<'_>) -> End {
+        // Given up so long ago that the server has reset it: a bound on its memory at work.
+        if self.awake && error.kind() == io::ErrorKind::ConnectionReset {
+            turn.tally.counts.slow.reset += 1;
+            return End::Done;
+        }
+        End::Breach(format!("the connection failed: {}", said(error)))
+    }
+
+    fn take(&mut self, input: &mut [u8], turn: &mut Turn<'_>) -> Result<(), End> {
+        let Stage::Asked(head) = &mut self.stage else { return self.frames(input, turn) };
+        head.extend_from_slice(input);
+        let answer = handshake::answer(head, &self.key);
+        let Some(used) = answer.map_err(|what| End::Breach(format!("the server {what}")))? else { return Ok(()) };
+        let mut rest = head.split_off(used);
+        (self.stage, self.key) = (Stage::Open, String::new());
+        turn.tally.counts.opened += 1;
+        turn.run.opening.signal();
+        self.frames(&mut rest, turn)
+    }
+
+    fn frames(&mut self, mut input: &mut [u8], turn: &mut Turn<'_>) -> Result<(), End> {
+        loop {
+            if !self.decoder.is_partial() {
+                while let Some((kind, payload)) = frame::take_message(&mut input) {
+                    self.message(kind, payload, turn)?;
+                }
+            }
+            if input.is_empty() {
+                return Ok(());
+            }
+            match self.decoder.decode(&mut input, &turn.run.limits) {
+                Ok(None) => {}
+                Ok(Some(Event::Message(message))) => {
+                    let kind = if message.is_text() { Kind::Text } else { Kind::Binary };
+                    self.message(kind, message.payload(), turn)?;
+                }
+                Ok(Some(Event::Ping(payload))) => {
+                    turn.tally.outgoing.extend(encode_frame(true, Opcode::Pong, &payload, Some(self.mask)));
+                }
+                Ok(Some(Event::Pong(_))) => {}
+                Ok(Some(Event::Close(close))) => {
+                    if self.stage == Stage::Leaving {
+                        return Err(End::Done);
+                    }
+                    if self.awake && close.as_ref().is_some_and(|close| close.code == CloseCode::TRY_AGAIN) {
+                        turn.tally.counts.slow.closed += 1;
+                        return Err(End::Done);
+                    }
+                    let why = close.map_or_else(|| "without a code".to_owned(), |close| format!("with {close}"));
+                    return Err(End::Breach(format!("the server closed the connection {why}")));
+                }
+                Err(breach) => return Err(End::Breach(format!("the server broke the protocol: {}", breach.reason))),
+            }
+        }
+    }
+
+    #[inline]
+    fn message(&mut self, kind: Kind, payload: &[u8], turn: &mut Turn<'_>) -> Result<(), End> {
+        let Some(stamp) = Stamp::read(payload) else { return self.strange(payload, turn) };
+        if stamp.run != turn.run.tag {
+            return Err(Breach::Run.into());
+        }
+        if kind != turn.run.plan.kind {
+            return Err(Breach::Kind.into());
+        }
+        self.ledger.enter(stamp.sender, stamp.number)?;
+        if self.seat.part == Part::Slow {
+            turn.tally.counts.slow.received += 1;
+            return self.is_served(turn);
+        }
+        turn.tally.counts.received += 1;
+        if stamp.due >= turn.times.from && stamp.due < turn.times.until {
+            turn.tally.latency.count(turn.times.now.saturating_sub(stamp.due));
+        }
+        self.may_send |= stamp.sender == self.sender && self.seat.part == Part::Talks;
+        Ok(())
+    }
+
+    /// A message that none of our senders wrote: the notice that a slow member gets, or a breach.
+    #[cold]
+    fn strange(&mut self, payload: &[u8], turn: &mut Turn<'_>) -> Result<(), End> {
+        if self.seat.part == Part::Slow
+            && let Some(count) = missed_notice(payload)
+        {
+            self.ledger.excuse(count);
+            turn.tally.counts.slow.missed += count;
+            return self.is_served(turn);
+        }
+        let told = payload[..payload.len().min(TOLD)].escape_ascii();
+        let more = if payload.len() > TOLD { "..." } else { "" };
+        Err(End::Breach(format!("{}: {told}{more}", Breach::Altered)))
+    }
+
+    /// A slow member that reads is done when it has everything, or knows how much it missed.
+    fn is_served(&self, turn: &mut Turn<'_>) -> Result<(), End> {
+        if !self.awake || self.audit(turn).is_err() {
+            return Ok(());
+        }
+        turn.tally.counts.slow.served += 1;
+        Err(End::Done)
+    }
+
+    /// Compares what has come with what was sent.
+    fn audit(&self, turn: &Turn<'_>) -> Result<(), End> {
+        let address = turn.run.plan.address;
+        match self.stage {
+            Stage::Connecting => return Err(End::Breach(format!("{address} did not accept the connection"))),
+            Stage::Asked(_) => return Err(End::Breach("the server did not answer the handshake".into())),
+            Stage::Open => {}
+            Stage::Leaving => return Ok(()),
+        }
+        if self.seat.part == Part::Slow && !self.awake {
+            return Ok(());
+        }
+        let first = self.seat.group * turn.run.plan.senders();
+        self.ledger.audit(|place| turn.run.sent(first + place)).map_err(|breach| match breach {
+            Breach::Missing { .. } => End::Breach(format!("{breach}: waited for in vain")),
+            _ => breach.into(),
+        })
+    }
+
+    fn say_what_is_due(&mut self, turn: &mut Turn<'_>) {
+        if self.seat.part != Part::Talks {
+            return;
+        }
+        if turn.run.plan.rate.is_none() {
+            if self.may_send && turn.times.now < turn.times.until {
+                self.say(turn.times.now, turn);
+            }
+        } else if turn.times.now < turn.times.until {
+            loop {
+                let due = turn.run.due(self.sender as usize, self.number);
+                if due > turn.times.now
+                    || due >= turn.times.until
+                    || self.unsent.len() + turn.tally.outgoing.len() > BACKLOG
+                {
+                    break;
+                }
+                if due >= turn.times.from {
+                    turn.tally.late.count(turn.times.now - due);
+                }
+                self.say(due, turn);
+            }
+        }
+        self.may_send = false;
+    }
+
+    fn say(&mut self, due: u64, turn: &mut Turn<'_>) {
+        let (run, plan) = (turn.run.tag, &turn.run.plan);
+        let stamp = Stamp { run, sender: self.sender, number: self.number as u32, due };
+        frame::append_message(&mut turn.tally.outgoing, plan.kind, plan.bytes, self.mask, |payload| {
+            stamp.write(payload)
+        });
+        self.number += 1;
+        turn.run.set_sent(self.sender as usize, self.number as u32);
+        turn.tally.counts.sent += 1;
+        turn.tally.counts.owed += self.fan_out;
+    }
+
+    /// Writes what waited, then what this turn made. The tally's buffer is empty afterwards.
+    fn write(&mut self, socket: &TcpStream, has_room: bool, turn: &mut Turn<'_>) -> Result<(), End> {
+        if self.unsent.is_empty() && turn.tally.outgoing.is_empty() {
+            return Ok(());
+        }
+        // What waits already waits for room: an event tells of that.
+        let waited = !self.unsent.is_empty();
+        if waited && !has_room {
+            self.unsent.append(&mut turn.tally.outgoing);
+            return Ok(());
+        }
+        let mut sent = 0;
+        let all = self.unsent.len() + turn.tally.outgoing.len();
+        while sent < all {
+            let waiting = self.unsent.len();
+            let pieces = [
+                IoSlice::new(&self.unsent[sent.min(waiting)..]),
+                IoSlice::new(&turn.tally.outgoing[sent.saturating_sub(waiting)..]),
+            ];
+            let pieces = if sent >= waiting { &pieces[1..] } else { &pieces[..] };
+            match socket::write_gathered(socket, pieces) {
+                Ok(Some(count)) => sent += count,
+                Ok(None) => break,
+                // The server may have said why: reading tells. A slow member's connection may be reset at any time.
+                Err(error) => return Err(self.failed(&error, turn)),
+            }
+        }
+        let waiting = self.unsent.len();
+        self.unsent.drain(..sent.min(waiting));
+        self.unsent.extend_from_slice(&turn.tally.outgoing[sent.saturating_sub(waiting)..]);
+        turn.tally.outgoing.clear();
+        Ok(())
+    }
+}
+
+/// An error of the system in its words, without the number.
+fn said(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "nothing listens there".into(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "the server reset it".into(),
+        _ => error.to_string(),
+    }
+}

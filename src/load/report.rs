@@ -1,0 +1,219 @@
+//! What a run found: its fields are what `load --json` prints.
+//!
+//! Not for: printing. Rule: names and units are a contract, scripts read them.
+
+use serde::Serialize;
+
+use super::latency::{Latency, Percentiles};
+use super::plan::{Pattern, Plan};
+use super::process::Usage;
+use super::shard::{Breaches, Counts, SlowCounts};
+
+/// The outcome of a run.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    /// Did the server do all it must, and nothing else?
+    pub(crate) ok: bool,
+    /// What it did wrong first, and how many connections saw something wrong.
+    pub(crate) breach: Option<String>,
+    pub(crate) breaches: usize,
+    /// Was the run ended before its time by a signal?
+    pub(crate) interrupted: bool,
+    pub(crate) target: String,
+    pub(crate) pattern: &'static str,
+    pub(crate) connections: usize,
+    pub(crate) rooms: usize,
+    pub(crate) members: usize,
+    pub(crate) senders: usize,
+    pub(crate) slow: usize,
+    pub(crate) idle: usize,
+    pub(crate) bytes: usize,
+    pub(crate) rate: Option<f64>,
+    pub(crate) workers: usize,
+    /// Until all connections stood.
+    pub(crate) connect_s: f64,
+    /// What was measured, without the warm-up.
+    pub(crate) seconds: f64,
+    pub(crate) messages: u64,
+    pub(crate) deliveries: u64,
+    pub(crate) messages_per_s: f64,
+    pub(crate) deliveries_per_s: f64,
+    /// From when a message was due until a receiver had it.
+    pub(crate) latency_us: Percentiles,
+    /// With a rate: from when a message was due until it was sent, which is the generator's own part of the latency.
+    pub(crate) late_us: Option<Percentiles>,
+    /// With a rate: messages that were due and never sent, because the server took no more.
+    pub(crate) not_sent: u64,
+    pub(crate) generator: Generator,
+    pub(crate) server: Option<ServerUsage>,
+    pub(crate) slow_members: Option<SlowCounts>,
+    /// What the pictures show.
+    #[serde(skip)]
+    pub(crate) latency: Latency,
+    #[serde(skip)]
+    pub(crate) rates: Vec<Rate>,
+}
+
+/// Deliveries per second at some moment of what was measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Rate {
+    pub(crate) at: f64,
+    pub(crate) deliveries_per_s: f64,
+}
+
+/// What the generator itself cost.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct Generator {
+    pub(crate) cpu_s: f64,
+    pub(crate) cpu_us_per_delivery: f64,
+    /// The part of its workers' time that it computed. Near 1 it may be what limits the figures.
+    pub(crate) busy: f64,
+}
+
+/// What the server's process cost.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(crate) struct ServerUsage {
+    pub(crate) pid: u32,
+    pub(crate) cpu_s: f64,
+    pub(crate) cpu_us_per_message: f64,
+    pub(crate) cpu_us_per_delivery: f64,
+    /// Before the first connection, with all of them and nothing sent, and the most that was seen.
+    pub(crate) rss_start_kib: u64,
+    pub(crate) rss_connected_kib: u64,
+    pub(crate) rss_peak_kib: u64,
+    pub(crate) bytes_per_connection: u64,
+    pub(crate) threads_start: u64,
+    pub(crate) threads_peak: u64,
+}
+
+/// One moment of a run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sample {
+    /// Seconds of the run's clock.
+    pub(super) at: f64,
+    pub(super) counts: Counts,
+    /// Processor time of the generator so far.
+    pub(super) own_cpu: f64,
+    pub(super) server: Option<Usage>,
+}
+
+/// What was seen at the moments that matter.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Course {
+    pub(super) connect_s: f64,
+    pub(super) start: Option<Usage>,
+    pub(super) connected: Option<Usage>,
+    pub(super) rss_peak_kib: u64,
+    pub(super) threads_peak: u64,
+    pub(super) samples: Vec<Sample>,
+    pub(super) interrupted: bool,
+    pub(super) not_sent: u64,
+}
+
+impl Course {
+    /// Remembers the most that the server's process took.
+    pub(super) fn notice(&mut self, usage: Option<Usage>) {
+        let usage = usage.unwrap_or_default();
+        self.rss_peak_kib = self.rss_peak_kib.max(usage.resident_kib);
+        self.threads_peak = self.threads_peak.max(usage.threads);
+    }
+}
+
+impl Report {
+    /// Puts together what was counted.
+    pub(super) fn of(
+        plan: &Plan,
+        course: &Course,
+        (latency, late): (Latency, Latency),
+        breaches: Breaches,
+        slow: SlowCounts,
+    ) -> Report {
+        let first = course.samples.first().copied().unwrap_or_default();
+        let last = course.samples.last().copied().unwrap_or_default();
+        let seconds = last.at - first.at;
+        let (messages, deliveries) =
+            (last.counts.sent - first.counts.sent, last.counts.received - first.counts.received);
+        let cpu_s = last.own_cpu - first.own_cpu;
+        let (pattern, rooms) = match plan.pattern {
+            Pattern::Echo { .. } => ("echo", 0),
+            Pattern::Rooms { rooms, .. } => ("rooms", rooms),
+        };
+        Report {
+            ok: breaches.count == 0,
+            breach: breaches.first,
+            breaches: breaches.count,
+            interrupted: course.interrupted,
+            target: format!("ws://{}{}", plan.target.authority, plan.target.prefix),
+            pattern,
+            connections: plan.connections(),
+            rooms,
+            members: plan.members(),
+            senders: plan.senders(),
+            slow: plan.slow(),
+            idle: plan.idle,
+            bytes: plan.bytes,
+            rate: plan.rate,
+            workers: plan.workers,
+            connect_s: rounded(course.connect_s, 1e3),
+            seconds: rounded(seconds, 1e3),
+            messages,
+            deliveries,
+            messages_per_s: rounded(ratio(messages as f64, seconds), 1.0),
+            deliveries_per_s: rounded(ratio(deliveries as f64, seconds), 1.0),
+            latency_us: latency.percentiles(),
+            late_us: plan.rate.map(|_| late.percentiles()),
+            not_sent: course.not_sent,
+            generator: Generator {
+                cpu_s: rounded(cpu_s, 1e3),
+                cpu_us_per_delivery: rounded(ratio(cpu_s * 1e6, deliveries as f64), 1e3),
+                busy: rounded(ratio(cpu_s, seconds * plan.workers as f64), 1e3),
+            },
+            server: plan.pid.map(|pid| server(pid, plan, course, &first, &last)),
+            slow_members: (plan.slow() > 0).then_some(slow),
+            latency,
+            rates: rates(&course.samples),
+        }
+    }
+}
+
+fn server(pid: u32, plan: &Plan, course: &Course, first: &Sample, last: &Sample) -> ServerUsage {
+    let cpu = |sample: &Sample| sample.server.map_or(0.0, |usage| usage.cpu);
+    let cpu_s = (cpu(last) - cpu(first)).max(0.0);
+    let (start, connected) = (course.start.unwrap_or_default(), course.connected.unwrap_or_default());
+    let grown = connected.resident_kib.saturating_sub(start.resident_kib) * 1024;
+    ServerUsage {
+        pid,
+        cpu_s: rounded(cpu_s, 1e3),
+        cpu_us_per_message: rounded(ratio(cpu_s * 1e6, (last.counts.sent - first.counts.sent) as f64), 1e3),
+        cpu_us_per_delivery: rounded(ratio(cpu_s * 1e6, (last.counts.received - first.counts.received) as f64), 1e3),
+        rss_start_kib: start.resident_kib,
+        rss_connected_kib: connected.resident_kib,
+        rss_peak_kib: course.rss_peak_kib,
+        bytes_per_connection: grown / plan.connections().max(1) as u64,
+        threads_start: start.threads,
+        threads_peak: course.threads_peak,
+    }
+}
+
+fn rates(samples: &[Sample]) -> Vec<Rate> {
+    let begin = samples.first().map_or(0.0, |sample| sample.at);
+    samples
+        .windows(2)
+        .map(|pair| Rate {
+            at: (pair[0].at + pair[1].at) / 2.0 - begin,
+            deliveries_per_s: ratio(
+                (pair[1].counts.received - pair[0].counts.received) as f64,
+                pair[1].at - pair[0].at,
+            ),
+        })
+        .collect()
+}
+
+/// 0 where there is nothing to divide by.
+fn ratio(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
+}
+
+fn rounded(value: f64, steps: f64) -> f64 {
+    (value * steps).round() / steps
+}

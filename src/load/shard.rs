@@ -1,0 +1,255 @@
+//! What the connections of a run share: its plan and clock, a count of everything per worker, and the first breach.
+//!
+//! Each worker of the generator has a shard: a serial queue with a share of the connections, and a tally that only blocks of that
+//! queue touch while the run lasts; its lock is there for the looks that the main thread takes, and is taken once a turn of a
+//! connection, never per message. Not for: what connections do (`peer`).
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use singletrack::Limits;
+use singletrack::queues::{Queue, Semaphore};
+
+use super::latency::Latency;
+use super::plan::{Plan, Seat};
+
+/// Later than anything.
+pub(super) const NEVER: u64 = u64::MAX;
+
+/// What all connections of a run share.
+pub(super) struct Run {
+    pub(super) plan: Plan,
+    /// Told in each payload and in the names of rooms.
+    pub(super) tag: u32,
+    /// What a server may send.
+    pub(super) limits: Limits,
+    base: Instant,
+    /// When the first message was due. Messages that are due between `from` and `until` are measured.
+    begun: AtomicU64,
+    from: AtomicU64,
+    until: AtomicU64,
+    /// By sender, how many messages it has sent.
+    sent: Box<[AtomicU32]>,
+    /// A permit for each connection that may be opening.
+    pub(super) opening: Semaphore,
+    pub(super) shards: Box<[Shard]>,
+    broken: AtomicBool,
+    breaches: Mutex<Breaches>,
+}
+
+/// What servers did that they must not.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Breaches {
+    pub(super) first: Option<String>,
+    pub(super) count: usize,
+}
+
+/// The share of one worker.
+pub(super) struct Shard {
+    pub(super) queue: Queue,
+    tally: Mutex<Tally>,
+}
+
+/// What the connections of a shard have counted.
+pub(super) struct Tally {
+    pub(super) counts: Counts,
+    /// From when a message was due until a receiver had it.
+    pub(super) latency: Latency,
+    /// From when a message was due until it was sent: what the generator itself adds.
+    pub(super) late: Latency,
+    /// Where a turn of a connection puts what it sends: empty between turns.
+    pub(super) outgoing: Vec<u8>,
+}
+
+/// Figures that only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) opened: u64,
+    pub(super) ended: u64,
+    pub(super) sent: u64,
+    /// Receptions that what was sent must bring, slow members apart.
+    pub(super) owed: u64,
+    pub(super) received: u64,
+    pub(super) slow: SlowCounts,
+}
+
+/// What became of the slow members.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct SlowCounts {
+    pub(crate) received: u64,
+    /// Messages that they were told to have missed.
+    pub(crate) missed: u64,
+    /// Members closed with 1013.
+    pub(crate) closed: u64,
+    /// Members whose connection was reset, which is what is left of a close that they did not read.
+    pub(crate) reset: u64,
+    /// Members that got everything, or were told how much they missed.
+    pub(crate) served: u64,
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, other: Counts) {
+        let Counts { opened, ended, sent, owed, received, slow } = other;
+        self.opened += opened;
+        self.ended += ended;
+        self.sent += sent;
+        self.owed += owed;
+        self.received += received;
+        self.slow.received += slow.received;
+        self.slow.missed += slow.missed;
+        self.slow.closed += slow.closed;
+        self.slow.reset += slow.reset;
+        self.slow.served += slow.served;
+    }
+
+    /// Changes whenever anything has got on.
+    pub(super) fn progress(&self) -> u64 {
+        let SlowCounts { received, missed, closed, reset, served } = self.slow;
+        self.opened + self.ended + self.received + received + missed + closed + reset + served
+    }
+}
+
+/// The times of a run, read together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) now: u64,
+    pub(super) from: u64,
+    pub(super) until: u64,
+}
+
+impl Run {
+    pub(super) fn new(plan: Plan, tag: u32, queues: impl Iterator<Item = Queue>) -> Run {
+        let never = || AtomicU64::new(NEVER);
+        let mut limits = Limits::default();
+        limits.message_bytes = limits.message_bytes.max(plan.bytes);
+        Run {
+            tag,
+            limits,
+            base: Instant::now(),
+            begun: never(),
+            from: never(),
+            // Nobody sends before the beginning.
+            until: AtomicU64::new(0),
+            sent: (0..plan.groups() * plan.senders()).map(|_| AtomicU32::new(0)).collect(),
+            opening: Semaphore::new(plan.handshakes),
+            shards: queues.map(Shard::new).collect(),
+            broken: AtomicBool::new(false),
+            breaches: Mutex::default(),
+            plan,
+        }
+    }
+
+    /// Nanoseconds since the run was made.
+    pub(super) fn now(&self) -> u64 {
+        self.base.elapsed().as_nanos() as u64
+    }
+
+    // Relaxed in all of these: a turn that still sees the old time sends or counts one message more or fewer, as it would have
+    // had it come a moment earlier. What is compared exactly is compared when all is quiet, through the tallies' locks.
+
+    pub(super) fn times(&self) -> Times {
+        Times { now: self.now(), from: self.from.load(Relaxed), until: self.until.load(Relaxed) }
+    }
+
+    /// Sets the times: messages are due from now on.
+    pub(super) fn begin(&self) -> Times {
+        let nanoseconds = |time: Duration| time.as_nanos() as u64;
+        let now = self.now();
+        let from = now + nanoseconds(self.plan.warmup);
+        let until = from + nanoseconds(self.plan.time);
+        self.begun.store(now, Relaxed);
+        self.from.store(from, Relaxed);
+        self.until.store(until, Relaxed);
+        Times { now, from, until }
+    }
+
+    pub(super) fn begun(&self) -> u64 {
+        self.begun.load(Relaxed)
+    }
+
+    /// Nothing more is sent.
+    pub(super) fn stop_sending(&self) {
+        self.until.fetch_min(self.now(), Relaxed);
+    }
+
+    /// The sender that a seat is, counted over all rooms.
+    pub(super) fn sender(&self, seat: Seat) -> usize {
+        seat.group * self.plan.senders() + seat.place
+    }
+
+    /// How many messages a sender has sent.
+    pub(super) fn sent(&self, sender: usize) -> u32 {
+        self.sent.get(sender).map_or(0, |sent| sent.load(Relaxed))
+    }
+
+    pub(super) fn set_sent(&self, sender: usize, count: u32) {
+        if let Some(sent) = self.sent.get(sender) {
+            sent.store(count, Relaxed);
+        }
+    }
+
+    /// When message `number` of a sender is due, if a rate was asked for: senders take turns at equal distances. Where that is
+    /// more often than timers are exact, those of a tenth of a millisecond are due together at its end.
+    pub(super) fn due(&self, sender: usize, number: u64) -> u64 {
+        let Some(rate) = self.plan.rate else { return NEVER };
+        let turn = number as f64 * self.sent.len() as f64 + sender as f64;
+        let after = turn / rate * 1e9;
+        let after = if rate > 1e9 / STEP { (after / STEP).ceil() * STEP } else { after };
+        self.begun().saturating_add(after as u64)
+    }
+
+    pub(super) fn shard(&self, seat: Seat) -> &Shard {
+        &self.shards[seat.number % self.shards.len()]
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        let mut all = Counts::default();
+        self.shards.iter().for_each(|shard| all.add(shard.tally().counts));
+        all
+    }
+
+    /// The latencies of all shards: of messages, and of the generator.
+    pub(super) fn latencies(&self) -> (Latency, Latency) {
+        let (mut latency, mut late) = (Latency::new(), Latency::new());
+        for shard in &self.shards {
+            let tally = shard.tally();
+            latency.add(&tally.latency);
+            late.add(&tally.late);
+        }
+        (latency, late)
+    }
+
+    pub(super) fn breach(&self, what: String) {
+        // Nothing that panics runs under the lock.
+        let mut breaches = self.breaches.lock().unwrap_or_else(PoisonError::into_inner);
+        breaches.count += 1;
+        breaches.first.get_or_insert(what);
+        self.broken.store(true, Relaxed);
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Relaxed)
+    }
+
+    pub(super) fn breaches(&self) -> Breaches {
+        self.breaches.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A tenth of a millisecond.
+const STEP: f64 = 100_000.0;
+
+impl Shard {
+    fn new(queue: Queue) -> Shard {
+        let (latency, late) = (Latency::new(), Latency::new());
+        let tally = Tally { counts: Counts::default(), latency, late, outgoing: Vec::new() };
+        Shard { queue, tally: Mutex::new(tally) }
+    }
+
+    pub(super) fn tally(&self) -> MutexGuard<'_, Tally> {
+        // A turn that panicked leaves figures that are behind at worst; the panic itself is reported.
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
