@@ -44,7 +44,7 @@ use server::scenario::Size;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// About how long the queues' bench takes: the start of each workload, and a round of all.
-const QUEUES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(48));
+const QUEUES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(40));
 
 /// What ends the program before its time.
 enum Stop {
@@ -145,8 +145,12 @@ fn announce(arguments: &Arguments, places: &Places, machine: &Machine) {
     if arguments.wants(Half::Server) {
         takes += plan(arguments, places).takes();
     }
-    let minutes = takes.as_secs_f64() / 60.0;
-    eprintln!("{}; about {minutes:.1} minutes; anything else that runs now spoils the figures", machine.sentence());
+    let long = match takes.as_secs() {
+        0 => "a while".to_owned(),
+        seconds @ 1..100 => format!("about {seconds} s"),
+        seconds => format!("about {} minutes", (seconds + 30) / 60),
+    };
+    eprintln!("{}; {long}, in which anything else that runs here spoils the figures", machine.sentence());
 }
 
 fn queues(arguments: &Arguments, places: &Places) -> Result<Vec<Figure>, Stop> {

@@ -30,7 +30,8 @@ pub(crate) struct Figure {
 impl Figure {
     /// The median of what the rounds gave.
     pub(crate) fn of(w: &str, metric: &str, peer: &str, rounds: Vec<f64>) -> Figure {
-        let value = median(&rounds);
+        let rounds: Vec<f64> = rounds.into_iter().map(rounded).collect();
+        let value = rounded(median(&rounds));
         Figure { w: w.to_owned(), metric: metric.to_owned(), peer: peer.to_owned(), value, rounds }
     }
 
@@ -38,6 +39,15 @@ impl Figure {
         // Strings and finite numbers: serde_json has nothing to refuse.
         serde_json::to_string(self).unwrap_or_default()
     }
+}
+
+/// Five digits that count: more would be noise.
+fn rounded(value: f64) -> f64 {
+    if value == 0.0 || !value.is_finite() {
+        return 0.0;
+    }
+    let factor = 10_f64.powi(4 - value.abs().log10().floor() as i32);
+    (value * factor).round() / factor
 }
 
 /// The middle one, or the mean of the middle two.
@@ -172,7 +182,7 @@ impl Results {
 
 #[cfg(test)]
 mod tests {
-    use super::{Figure, OURS, Part, median};
+    use super::{Figure, OURS, Part, median, rounded};
     use crate::machine::Machine;
 
     fn figure(w: &str, metric: &str, peer: &str, value: f64) -> Figure {
@@ -184,6 +194,13 @@ mod tests {
         assert_eq!(median(&[3.0, 900.0, 1.0]), 3.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 900.0]), 3.0);
         assert_eq!(median(&[7.0]), 7.0);
+    }
+
+    #[test]
+    fn figures_are_kept_with_five_digits() {
+        for (value, kept) in [(7.837374, 7.8374), (122_489.4, 122_490.0), (0.0, 0.0), (f64::NAN, 0.0)] {
+            assert_eq!(rounded(value), kept);
+        }
     }
 
     #[test]

@@ -9,32 +9,29 @@ use crate::results::{Part, Row};
 const TITLES: &[(&str, &str, &str)] = &[
     ("Q1", "ns/op", "submit to one queue"),
     ("Q2", "ns/op", "`sync` on an idle queue"),
-    ("Q2c", "ns/op", "the same, two threads contending"),
+    ("Q2c", "ns/op", "`sync`, two threads contending"),
     ("Q3", "Mops/s P=1", "1 thread submits to one queue"),
-    ("Q3", "Mops/s P=2", "2 threads"),
-    ("Q3", "Mops/s P=4", "4 threads"),
-    ("Q3", "Mops/s P=8", "8 threads"),
+    ("Q3", "Mops/s P=2", "2 threads submit to one queue"),
+    ("Q3", "Mops/s P=4", "4 threads submit to one queue"),
+    ("Q3", "Mops/s P=8", "8 threads submit to one queue"),
     ("Q4", "Mops/s", "2 threads submit to 10,000 queues"),
     ("Q5", "ns/hop", "message between two queues"),
     ("Q6", "Mhops/s", "64 messages round 1,000 queues"),
     ("Q7", "Mops/s", "one-shot blocks, waited for as a group"),
     ("Q8", "ms", "tree of a million tasks"),
-    ("Q8j", "ms", "the same by fork and join of halves"),
-    ("Q8q", "ms", "the tree, a queue for every node"),
+    ("Q8j", "ms", "its sum by fork and join of halves"),
+    ("Q8q", "ms", "tree of a million queues"),
     ("Q9", "Mtransfers/s", "transfers between 1,000 accounts"),
     ("Q10", "ns/op loose", "95 % reads, 5 % writes, two threads"),
-    ("Q10", "ns/op pinned", "the same, each on its core"),
+    ("Q10", "ns/op pinned", "95 % reads, each thread on its core"),
     ("Q11", "B/queue", "memory of an idle queue"),
     ("Q12", "p50 us", "wake-up of an idle runtime"),
-    ("Q12", "p99 us", "the same"),
+    ("Q12", "p99 us", "wake-up of an idle runtime"),
     ("Q13", "ms", "parallel for, 50 M tiny steps"),
-    ("Q14", "p50 us", "100,000 timers: lateness"),
-    ("Q14", "p99 us", "the same"),
-    ("Q14", "CPU s", "the same"),
-    ("Q15", "ms", "1,000 blocks that sleep 10 ms and say so"),
-    ("Q15", "peak threads", "the same"),
-    ("Q15u", "ms", "1,000 blocks that sleep and do not say so"),
-    ("Q15u", "peak threads", "the same"),
+    ("Q14", "CPU s", "100,000 timers"),
+    ("Q14", "", "lateness of 100,000 timers"),
+    ("Q15", "", "1,000 blocks that sleep 10 ms and say so"),
+    ("Q15u", "", "1,000 blocks that sleep without a word"),
     ("S1-64", "", "echo, 64 connections"),
     ("S1-1000", "", "echo, 1,000 connections"),
     ("S1-10000", "", "echo, 10,000 connections"),
@@ -125,8 +122,8 @@ mod tests {
     #[test]
     fn a_new_workload_is_shown_by_its_number() {
         let title = |w, metric| title(&Row { w, metric, figures: Vec::new() });
-        assert_eq!(title("Q3", "Mops/s P=8"), "8 threads, Mops/s");
-        assert_eq!(title("Q10", "ns/op pinned"), "the same, each on its core, ns/op");
+        assert_eq!(title("Q3", "Mops/s P=8"), "8 threads submit to one queue, Mops/s");
+        assert_eq!(title("Q10", "ns/op pinned"), "95 % reads, each thread on its core, ns/op");
         assert_eq!(title("S3", "p99 us"), "100 rooms of 10, all send, p99 us");
         assert_eq!(title("Q99", "furlongs"), "Q99, furlongs");
     }

@@ -104,8 +104,8 @@ impl Scenario {
         let (warm_up, measured) = match (size, self.work) {
             (Size::Tiny, _) => (100, 200),
             (Size::Quick, _) => (200, 500),
-            (Size::Full, Work::Rooms { silent: 1.., .. }) => (1000, 2000),
-            (Size::Full, _) => (300, 1500),
+            (Size::Full, Work::Rooms { silent: 1.., .. }) => (500, 1500),
+            (Size::Full, _) => (200, 1000),
         };
         (Duration::from_millis(warm_up), Duration::from_millis(measured))
     }
@@ -118,8 +118,8 @@ impl Scenario {
             Work::Idle { held, connections } => held + connections,
         };
         let (warm_up, measured) = self.lasts(size);
-        // A handshake at both ends, and the start of two processes.
-        warm_up + measured + Duration::from_micros(100) * connections as u32 + Duration::from_millis(200)
+        // A handshake and a farewell at both ends, and the start of two processes.
+        warm_up + measured + Duration::from_micros(120) * connections as u32 + Duration::from_millis(300)
     }
 
     /// Whether a server without rooms can take part.
