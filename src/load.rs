@@ -26,6 +26,7 @@ pub(crate) use plan::{Pattern, Plan, Target};
 pub(crate) use plot::draw;
 pub(crate) use report::{Report, ServerUsage};
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -73,17 +74,17 @@ pub(crate) enum Phase {
     ReadingSlow,
 }
 
-/// Runs `plan`. What the server does wrong is in the report.
+/// Runs `plan` against `address`. What the server does wrong is in the report.
 ///
 /// # Errors
 /// A sentence, when this process cannot have the threads or descriptors that it needs.
-pub(crate) fn run(plan: &Plan, show: &mut dyn FnMut(&Progress)) -> Result<Report, String> {
+pub(crate) fn run(plan: &Plan, address: SocketAddr, show: &mut dyn FnMut(&Progress)) -> Result<Report, String> {
     let failed = |error: &dyn std::fmt::Display| format!("the load generator cannot start: {error}");
     let io = Io::new(plan.workers).map_err(|error| failed(&error))?;
     let runtime = Runtime::builder().workers(plan.workers).name("load").parkers(io.parkers());
     let runtime = runtime.build().map_err(|error| failed(&error))?;
     let queues = (0..plan.workers).map(|worker| runtime.queue(format!("load.{worker}")));
-    let run = Arc::new(Run::new(plan.clone(), tag(), queues));
+    let run = Arc::new(Run::new(plan.clone(), address, tag(), queues));
 
     let interrupt = Arc::new(AtomicBool::new(false));
     let control = runtime.queue("load.control");
@@ -313,7 +314,8 @@ impl Director<'_> {
         (self.show)(&Progress {
             phase,
             part,
-            connections: counts.opened - counts.ended,
+            // One that has ended may never have been open.
+            connections: counts.opened.saturating_sub(counts.ended),
             deliveries: counts.received,
             deliveries_per_s: rate,
         });

@@ -5,7 +5,7 @@
 //! needs, 2 for arguments that cannot be used, 130 when it was interrupted and nothing was wrong so far.
 
 use std::io::{self, IsTerminal, Write};
-use std::net::ToSocketAddrs;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -164,7 +164,7 @@ fn picture(text: &str) -> Result<PathBuf, String> {
 
 impl Arguments {
     /// What to do, or a sentence that says why it cannot be done.
-    fn plan(&self) -> Result<Plan, String> {
+    fn plan(&self) -> Result<(Plan, SocketAddr), String> {
         let target = Target::parse(&self.url)?;
         let resolved = target.authority.to_socket_addrs().map(|mut addresses| addresses.next());
         let address = match resolved {
@@ -188,7 +188,6 @@ impl Arguments {
         }
         let plan = Plan {
             target,
-            address,
             pattern,
             path: if self.rooms.is_some() { self.room_path.clone() } else { self.path.clone() },
             idle: self.idle,
@@ -204,19 +203,19 @@ impl Arguments {
             pid: self.pid,
         };
         plan.check(getrlimit(Resource::Nofile).current)?;
-        Ok(plan)
+        Ok((plan, address))
     }
 }
 
 /// Runs the load and prints the report.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     super::raise_file_limit();
-    let plan = match arguments.plan() {
-        Ok(plan) => plan,
+    let (plan, address) = match arguments.plan() {
+        Ok(both) => both,
         Err(what) => return refuse(&what),
     };
     let bar = progress_bar();
-    let outcome = crate::load::run(&plan, &mut |progress| show(&bar, progress));
+    let outcome = crate::load::run(&plan, address, &mut |progress| show(&bar, progress));
     bar.finish_and_clear();
     let report = match outcome {
         Ok(report) => report,

@@ -98,8 +98,8 @@ impl From<Breach> for End {
 /// A sentence that says what the system refused.
 pub(super) fn open(run: &Arc<Run>, io: &Io, seat: Seat) -> Result<Source, String> {
     let plan = &run.plan;
-    let (registered, attach) = connect::begin(io, plan.address, seat.part == Part::Slow)
-        .map_err(|error| format!("{}: cannot connect to {}: {error}", plan.name(seat), plan.address))?;
+    let (registered, attach) = connect::begin(io, run.address, seat.part == Part::Slow)
+        .map_err(|error| format!("{}: cannot connect to {}: {error}", plan.name(seat), run.address))?;
     let is_idle = seat.part == Part::Idle;
     let first = if is_idle { 0 } else { (seat.group * plan.senders()) as u32 };
     let line = Line {
@@ -176,7 +176,7 @@ impl Line {
     /// The connection stands, or has failed: asks for the WebSocket.
     fn ask(&mut self, socket: &TcpStream, turn: &mut Turn<'_>) -> Result<(), End> {
         if let Some(error) = socket.take_error().unwrap_or_else(Some) {
-            return Err(End::Breach(format!("cannot connect to {}: {}", turn.run.plan.address, said(&error))));
+            return Err(End::Breach(format!("cannot connect to {}: {}", turn.run.address, said(&error))));
         }
         let plan = &turn.run.plan;
         let path = plan.path(self.seat, turn.run.tag);
@@ -313,7 +313,7 @@ impl Line {
 
     /// Compares what has come with what was sent.
     fn audit(&self, turn: &Turn<'_>) -> Result<(), End> {
-        let address = turn.run.plan.address;
+        let address = turn.run.address;
         match self.stage {
             Stage::Connecting => return Err(End::Breach(format!("{address} did not accept the connection"))),
             Stage::Asked(_) => return Err(End::Breach("the server did not answer the handshake".into())),

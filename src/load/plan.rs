@@ -1,9 +1,8 @@
 //! What to do to which server, and which connection plays which part in it.
 //!
-//! Pure. Connections are numbered: those that talk come first, group by group, then those that only hold. A group is a room, or one
+//! Pure: where the server's name leads is found out elsewhere. Connections are numbered: those that talk come first, group by group, then those that only hold. A group is a room, or one
 //! echo connection, which is a room of one. Rules: a plan that cannot work is refused here, with a sentence that says what would.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::frame::Kind;
@@ -11,6 +10,8 @@ use super::payload::LEAST;
 
 /// Numbers that receivers remember, all together: one per receiver and sender of its room.
 const MOST_NUMBERS: usize = 1 << 26;
+/// Bytes of a message.
+const MOST_BYTES: usize = 1 << 24;
 /// Descriptors of a process that are no connections.
 const OTHER_DESCRIPTORS: usize = 32;
 
@@ -60,7 +61,6 @@ pub(crate) enum Pattern {
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) target: Target,
-    pub(crate) address: SocketAddr,
     pub(crate) pattern: Pattern,
     /// Of the echo socket, or what stands before a room's name.
     pub(crate) path: String,
@@ -206,6 +206,9 @@ impl Plan {
                 self.bytes
             ));
         }
+        if self.bytes > MOST_BYTES {
+            return Err(format!("--bytes {} is too much: a message may have {MOST_BYTES}", self.bytes));
+        }
         let needed = (self.connections() + 4 * self.workers + OTHER_DESCRIPTORS) as u64;
         if let Some(allowed) = descriptors.filter(|&allowed| allowed < needed) {
             return Err(format!(
@@ -225,7 +228,6 @@ pub(crate) mod tests {
     pub(crate) fn plan(pattern: Pattern) -> Plan {
         Plan {
             target: Target::parse("ws://localhost:8080/chat/").unwrap(),
-            address: ([127, 0, 0, 1], 8080).into(),
             pattern,
             path: "/room/".into(),
             idle: 2,
@@ -274,6 +276,8 @@ pub(crate) mod tests {
         };
         assert_eq!(says(|_| (), None), "");
         assert_eq!(says(|plan| plan.bytes = LEAST, None), "");
+        assert_eq!(says(|plan| plan.bytes = MOST_BYTES, None), "");
+        assert!(says(|plan| plan.bytes = MOST_BYTES + 1, None).contains("--bytes 16777217"));
         assert!(says(|plan| plan.bytes = LEAST - 1, None).contains("--bytes 47"));
         let rooms = |rooms, members, senders, slow| Pattern::Rooms { rooms, members, senders, slow };
         let refused = |pattern: Pattern| plan(pattern).check(None).err().unwrap_or_default();

@@ -73,7 +73,9 @@ fn latency(report: &Report, area: &Area<'_>) -> Result<(), Box<dyn Error>> {
         .draw()?;
     chart.draw_series(LineSeries::new(points, LATENCY.stroke_width(2)))?;
     let told = &report.latency_us;
-    for (name, x, y) in [("p50", 0.301_03, told.p50), ("p99", 2.0, told.p99), ("p99.9", 3.0, told.p999)] {
+    for (name, x, y) in
+        [("p50", std::f64::consts::LOG10_2, told.p50), ("p99", 2.0, told.p99), ("p99.9", 3.0, told.p999)]
+    {
         if x < nines && count > 0 {
             let label = Text::new(format!("{name} {}", duration(y)), (8, -18), (FONT, 14).into_font().color(&INK));
             let dot = Circle::new((0, 0), 4, LATENCY.filled());

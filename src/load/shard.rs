@@ -4,6 +4,7 @@
 //! queue touch while the run lasts; its lock is there for the looks that the main thread takes, and is taken once a turn of a
 //! connection, never per message. Not for: what connections do (`peer`).
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ pub(super) const NEVER: u64 = u64::MAX;
 /// What all connections of a run share.
 pub(super) struct Run {
     pub(super) plan: Plan,
+    pub(super) address: SocketAddr,
     /// Told in each payload and in the names of rooms.
     pub(super) tag: u32,
     /// What a server may send.
@@ -120,11 +122,12 @@ pub(super) struct Times {
 }
 
 impl Run {
-    pub(super) fn new(plan: Plan, tag: u32, queues: impl Iterator<Item = Queue>) -> Run {
+    pub(super) fn new(plan: Plan, address: SocketAddr, tag: u32, queues: impl Iterator<Item = Queue>) -> Run {
         let never = || AtomicU64::new(NEVER);
         let mut limits = Limits::default();
         limits.message_bytes = limits.message_bytes.max(plan.bytes);
         Run {
+            address,
             tag,
             limits,
             base: Instant::now(),

@@ -17,6 +17,7 @@ mod files;
 mod handlers;
 mod http;
 mod idle;
+mod load;
 mod refusals;
 mod rooms;
 mod slow;
