@@ -24,4 +24,14 @@ counts_find_planted_costs() {
     counts_find extra-allocation allocations
     counts_find extra-atomic "locked instructions"
     counts_find extra-system-call "system calls"
+    counts_find_sharing
+}
+
+# Something that two threads share is added to each operation.
+counts_find_sharing() {
+    local code=0 sentence='touches more lines of memory that are the same for both'
+    counts --break shared-counter >"$scratch/stdout" 2>"$scratch/stderr" || code=$?
+    [ "$code" = 1 ] && [ "$(grep -c "$sentence" "$scratch/stderr")" = "$(grep -c '[0-9]$' "$scratch/stdout")" ] \
+        || { cat "$scratch/stderr" >&2; fail "counts --break shared-counter is not found in each operation"; }
+    echo "--break shared-counter is found in $(grep -c "$sentence" "$scratch/stderr") operations of two threads apart"
 }

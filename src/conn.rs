@@ -8,30 +8,32 @@
 //! - Edge-triggered: `readable` and `blocked` remember what the last event or system call said until the next one.
 //! - A turn reads no more than one lent buffer and a stated number of frames, then goes to the back.
 //! - Whoever wants to end a WebSocket queues a close in the outbox; the turn that finds it there moves on to [`Phase::Closing`].
-//! - One timer at most, set for the earliest deadline. A deadline that moves into the future does not touch it: it fires in
-//!   vain and is set again. So messages cost no timer work, and without connections nothing ticks.
-//! - An idle connection owns no buffer.
+//! - One entry at most among the hub's deadlines, for the earliest. A deadline that moves into the future does not touch it: it
+//!   comes in vain and is set again. So messages cost no timer work, and without connections nothing ticks.
+//! - An idle connection owns no buffer, and what only a busy one needs is made for it (`tests/memory.rs` counts every byte).
 
+mod deadlines;
 mod hub;
 mod read;
 mod write;
 
+pub(crate) use deadlines::PLACES;
 pub(crate) use hub::{Hub, Parts};
 
 use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use singletrack_queues::{Queue, Source, Timer};
+use singletrack_queues::{Queue, Source};
 
 use crate::handler::{Conn, Handler};
 use crate::http::Reject;
 use crate::io::{HANGUP, Interest, READABLE, Registered, WRITABLE, socket};
 use crate::room::{FLUSH, Member, RESUME};
 use crate::ws::{Close, CloseCode, Decoder};
+use deadlines::Moment;
 
-/// The timer fired.
+/// The deadline has come, or a former one.
 const TICK: u64 = 1 << 16;
 /// The server is about to stop: accept no more messages.
 pub(crate) const STOP: u64 = 1 << 17;
@@ -45,38 +47,50 @@ const MORE: u64 = 1 << 20;
 /// What a connection is in the middle of.
 enum Phase {
     /// Waiting for a request head. `idle`: not a byte of it has come, and another request was answered before.
-    Head { since: Instant, idle: bool },
+    Head { since: Moment, idle: bool },
     /// A WebSocket.
-    Open(Box<Open>),
+    Open(Open),
     /// The last bytes are on their way. `told`: all is written and the peer knows that no more comes; since when.
-    Closing { told: Option<Instant> },
+    Closing { told: Option<Moment> },
 }
 
 /// A WebSocket.
 struct Open {
-    conn: Conn,
     handler: Box<dyn Handler>,
     decoder: Decoder,
     /// When a ping was sent, if nothing has come since.
-    pinged: Option<Instant>,
-    /// The silence after which the next ping is due; a new one for each ping.
-    patience: Duration,
+    pinged: Option<Moment>,
+}
+
+/// Bytes that were read and not used up: an incomplete head, or what a turn had no time for.
+#[derive(Default)]
+struct Unread {
+    bytes: Vec<u8>,
+    /// How many of `bytes` are known not to be a whole head.
+    seen: usize,
+    /// Bytes of a request's body that are still to be skipped.
+    skip: usize,
 }
 
 /// One connection. See the module.
 pub(crate) struct Connection {
     hub: Arc<Hub>,
-    member: Member,
+    /// What is told to others about it.
+    conn: Conn,
     socket: Registered<TcpStream>,
-    /// Where the hub keeps it.
-    place: usize,
     phase: Phase,
-    /// Bytes that were read and not used up: an incomplete head, or what a turn had no time for.
-    pending: Vec<u8>,
-    /// How many of `pending` are known not to be a whole head.
-    seen: usize,
-    /// Bytes of a request's body that are still to be skipped.
-    skip: usize,
+    /// Nothing while nothing was left unread.
+    unread: Option<Box<Unread>>,
+    /// When bytes last came.
+    heard: Moment,
+    /// Since when the peer has taken nothing of what waits for it.
+    stalled: Option<Moment>,
+    /// When the hub brings a turn.
+    expected: Option<Moment>,
+    /// Where the hub keeps it.
+    place: u32,
+    /// The share of the jitter by which the next ping is late; a new one for each ping.
+    share: u16,
     /// There may be something to read.
     readable: bool,
     /// The stream's end may hide behind what there is to read.
@@ -91,11 +105,6 @@ pub(crate) struct Connection {
     refused: bool,
     /// No more messages are accepted.
     stopped: bool,
-    /// When bytes last came.
-    heard: Instant,
-    /// Since when the peer has taken nothing of what waits for it.
-    stalled: Option<Instant>,
-    timer: Option<(Instant, Timer)>,
 }
 
 impl Connection {
@@ -106,23 +115,25 @@ impl Connection {
         let (socket, attach) = match hub.io.register_spread(stream, Interest::Both) {
             Ok(registered) => registered,
             Err(error) => {
-                hub.metrics.accept_errors.add(1);
+                hub.terms.metrics.accept_errors.add(1);
                 log::warn!("a connection was dropped: it could not be watched: {error}");
                 return;
             }
         };
-        let member = Member::new(id, &queue, hub.slow_members, &hub.limits, &hub.metrics);
-        let now = Instant::now();
+        let member = Member::new(id, &queue, &hub.terms);
+        let now = hub.now();
         let place = hub.enter();
         let mut connection = Some(Connection {
             hub: hub.clone(),
-            member: member.clone(),
+            conn: Conn::new(member.clone()),
             socket,
-            place,
             phase: Phase::Head { since: now, idle: false },
-            pending: Vec::new(),
-            seen: 0,
-            skip: 0,
+            unread: None,
+            heard: now,
+            stalled: None,
+            expected: None,
+            place,
+            share: hub.throw(),
             readable: false,
             hangup: false,
             blocked: false,
@@ -130,9 +141,6 @@ impl Connection {
             broken: false,
             refused,
             stopped: false,
-            heard: now,
-            stalled: None,
-            timer: None,
         });
         let source = Source::new(&queue, move |bits| {
             // Taken out for the turn: should a turn panic, the connection is dropped rather than left half changed.
@@ -151,8 +159,8 @@ impl Connection {
 
     /// One run on the queue. `false`: the connection is over and is to be dropped.
     fn turn(&mut self, bits: u64) -> bool {
-        let now = Instant::now();
-        self.member.begin_turn();
+        let now = self.hub.now();
+        self.member().begin_turn();
         self.readable |= bits & (READABLE | HANGUP) != 0;
         self.hangup |= bits & HANGUP != 0;
         if bits & (WRITABLE | HANGUP) != 0 {
@@ -165,7 +173,8 @@ impl Connection {
             self.leave();
         }
         if bits & TICK != 0 {
-            self.timer = None;
+            // Any other is still among the deadlines.
+            self.expected = self.expected.filter(|at| *at > now);
             self.tick(now);
         }
         if bits & ABORT != 0 {
@@ -179,20 +188,24 @@ impl Connection {
         let more = !self.broken && self.read(now);
         self.write(now);
         self.notice_close();
-        self.member.end_turn();
+        self.member().end_turn();
         if self.is_over(now) {
             return false;
         }
-        if more || (self.wants_input() && (self.readable || !self.pending_is_partial())) {
-            self.member.signal(MORE);
+        if more || self.has_input() {
+            self.member().signal(MORE);
         }
-        self.set_timer(now);
+        self.set_deadline(now);
         true
     }
 
-    /// Whether `pending` holds nothing that a read could use without further bytes.
-    fn pending_is_partial(&self) -> bool {
-        self.pending.len() == self.seen
+    fn member(&self) -> &Member {
+        self.conn.member()
+    }
+
+    /// Whether what was left unread is nothing that could be used without further bytes.
+    fn unread_is_partial(&self) -> bool {
+        self.unread.as_ref().is_none_or(|unread| unread.bytes.len() == unread.seen)
     }
 
     /// Moves on to closing when a close waits in the outbox, whoever put it there.
@@ -201,26 +214,25 @@ impl Connection {
             return;
         }
         let close = {
-            let output = self.member.output();
+            let output = self.member().output();
             if !output.outbox.is_closing() {
                 return;
             }
-            output.close.clone()
+            output.close.as_deref().cloned()
         };
         self.end_phase(close);
     }
 
     /// Tells the handler that it is over, once, and moves on to closing.
     fn end_phase(&mut self, close: Option<Close>) {
-        self.pending = Vec::new();
-        self.seen = 0;
+        self.unread = None;
         if let Phase::Open(open) = std::mem::replace(&mut self.phase, Phase::Closing { told: None }) {
             let close = close.unwrap_or_else(|| Close::new(CloseCode(1006), "the connection was lost"));
-            self.hub.metrics.sockets.add(-1);
-            self.hub.metrics.closed(close.code.0);
-            let Open { conn, mut handler, .. } = *open;
+            self.hub.terms.metrics.sockets.add(-1);
+            self.hub.terms.metrics.closed(close.code.0);
+            let Open { mut handler, .. } = open;
             self.guard(|| {
-                handler.close(&conn, &close);
+                handler.close(&self.conn, &close);
                 // Dropped here: what a handler does when dropped is the user's code, too.
                 drop(handler);
             });
@@ -236,8 +248,8 @@ impl Connection {
                     .downcast_ref::<&str>()
                     .copied()
                     .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-                log::error!("a handler of {} panicked: {}", self.member.queue().label(), said.unwrap_or("(no text)"));
-                self.hub.metrics.handler_panics.add(1);
+                log::error!("a handler of {} panicked: {}", self.member().queue().label(), said.unwrap_or("(no text)"));
+                self.hub.terms.metrics.handler_panics.add(1);
                 self.close(Close::new(CloseCode::FAILED, "the server failed"));
                 None
             }
@@ -247,14 +259,14 @@ impl Connection {
     /// Queues a close frame.
     fn close(&self, close: Close) {
         let frame = close.frame();
-        self.member.close(close, frame);
+        self.member().close(close, frame);
     }
 
     /// Refuses a request and ends the connection. `head_only`: whoever asked for a head gets no body.
     fn reject(&mut self, reject: &Reject, head_only: bool) {
-        self.hub.metrics.rejected_requests.add(1);
-        log::debug!("{}: refused with {reject}", self.member.queue().label());
-        self.member.output().outbox.push_own(reject.response().encode(head_only, false));
+        self.hub.terms.metrics.rejected_requests.add(1);
+        log::debug!("{}: refused with {reject}", self.member().queue().label());
+        self.member().output().outbox.push_own(reject.response().encode(head_only, false));
         self.end_phase(None);
     }
 
@@ -263,7 +275,7 @@ impl Connection {
         self.stopped = true;
         let mut phase = std::mem::replace(&mut self.phase, Phase::Closing { told: None });
         if let Phase::Open(open) = &mut phase {
-            self.guard(|| open.handler.drain(&open.conn));
+            self.guard(|| open.handler.drain(&self.conn));
         }
         self.phase = phase;
     }
@@ -284,57 +296,57 @@ impl Connection {
     }
 
     /// Sees which deadline has passed.
-    fn tick(&mut self, now: Instant) {
-        let limits = &self.hub.limits;
-        if self.stalled.is_some_and(|since| now >= since + limits.write_stall) {
-            log::debug!("{}: the peer takes nothing", self.member.queue().label());
-            self.hub.metrics.gone.add(1);
+    fn tick(&mut self, now: Moment) {
+        let limits = &self.hub.terms.limits;
+        if self.stalled.is_some_and(|since| now >= since.after(limits.write_stall)) {
+            log::debug!("{}: the peer takes nothing", self.member().queue().label());
+            self.hub.terms.metrics.gone.add(1);
             return self.give_up();
         }
         let deaf = !self.wants_input();
         match &mut self.phase {
-            Phase::Head { since, idle: true } if now >= *since + limits.keep_alive => self.end_phase(None),
-            Phase::Head { since, idle: false } if now >= *since + limits.head_time => {
+            Phase::Head { since, idle: true } if now >= since.after(limits.keep_alive) => self.end_phase(None),
+            Phase::Head { since, idle: false } if now >= since.after(limits.head_time) => {
                 self.reject(&Reject::too_late(), false)
             }
             Phase::Head { .. } => {}
             Phase::Open(open) => match open.pinged {
                 // Whoever is not listened to cannot answer: a stalled write will find it out.
                 Some(_) if deaf => open.pinged = None,
-                Some(pinged) if now >= pinged + limits.pong_timeout => {
-                    log::debug!("{}: no answer to a ping", self.member.queue().label());
-                    self.hub.metrics.gone.add(1);
+                Some(pinged) if now >= pinged.after(limits.pong_timeout) => {
+                    log::debug!("{}: no answer to a ping", self.member().queue().label());
+                    self.hub.terms.metrics.gone.add(1);
                     self.give_up();
                 }
                 Some(_) => {}
-                None if !deaf && now >= self.heard + open.patience => {
+                None if !deaf && now >= self.heard.after(self.hub.patience(self.share)) => {
                     open.pinged = Some(now);
-                    open.patience = self.hub.patience();
-                    self.hub.metrics.pings.add(1);
-                    self.member.output().outbox.push_ping(b"");
+                    self.share = self.hub.throw();
+                    self.hub.terms.metrics.pings.add(1);
+                    self.member().output().outbox.push_ping(b"");
                 }
                 None => {}
             },
             // That no close came back, or that unread input remains, is not worth a reset: the peer was told all.
-            Phase::Closing { told: Some(since) } if now >= *since + limits.close_time => self.ended = true,
+            Phase::Closing { told: Some(since) } if now >= since.after(limits.close_time) => self.ended = true,
             Phase::Closing { .. } => {}
         }
     }
 
     /// The earliest deadline.
-    fn deadline(&self) -> Option<Instant> {
-        let limits = &self.hub.limits;
+    fn deadline(&self) -> Option<Moment> {
+        let limits = &self.hub.terms.limits;
         let own = match &self.phase {
-            Phase::Head { since, idle } => Some(*since + if *idle { limits.keep_alive } else { limits.head_time }),
+            Phase::Head { since, idle } => Some(since.after(if *idle { limits.keep_alive } else { limits.head_time })),
             // Until it is listened to again, something else is sure to come: room to write, the room's leave to go on, or the end.
             Phase::Open(_) if !self.wants_input() => None,
             Phase::Open(open) => Some(match open.pinged {
-                Some(pinged) => pinged + limits.pong_timeout,
-                None => self.heard + open.patience,
+                Some(pinged) => pinged.after(limits.pong_timeout),
+                None => self.heard.after(self.hub.patience(self.share)),
             }),
-            Phase::Closing { told } => told.map(|since| since + limits.close_time),
+            Phase::Closing { told } => told.map(|since| since.after(limits.close_time)),
         };
-        let stall = self.stalled.map(|since| since + limits.write_stall);
+        let stall = self.stalled.map(|since| since.after(limits.write_stall));
         match (own, stall) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -342,27 +354,21 @@ impl Connection {
     }
 
     /// Sees to it that a turn comes no later than the earliest deadline.
-    fn set_timer(&mut self, now: Instant) {
+    fn set_deadline(&mut self, now: Moment) {
         let Some(deadline) = self.deadline() else { return };
-        if let Some((at, timer)) = &self.timer {
-            if *at <= deadline {
-                return;
-            }
-            timer.cancel();
+        if self.expected.is_none_or(|at| at > deadline) {
+            let former = self.expected.replace(deadline);
+            self.hub.expect(self.place, former, deadline, now);
         }
-        let member = self.member.clone();
-        let delay = deadline.saturating_duration_since(now);
-        let timer = self.member.queue().submit_after(delay, move || member.signal(TICK));
-        self.timer = Some((deadline, timer));
     }
 
     /// Whether the connection is to be dropped. Moves on when all is written.
-    fn is_over(&mut self, now: Instant) -> bool {
+    fn is_over(&mut self, now: Moment) -> bool {
         if self.broken {
             self.end_phase(None);
             return true;
         }
-        let empty = self.member.output().outbox.is_empty();
+        let empty = self.member().output().outbox.is_empty();
         if self.ended && !matches!(self.phase, Phase::Closing { .. }) {
             // Nobody sends any more. Whoever asked by HTTP may still want the answer; a WebSocket ends with a close or is lost.
             self.broken = matches!(self.phase, Phase::Open(_));
@@ -388,13 +394,10 @@ impl Drop for Connection {
     fn drop(&mut self) {
         // In a turn that panicked the handler has not been told; whatever it does now is caught by the queue.
         self.end_phase(None);
-        if self.broken || !self.member.output().outbox.is_empty() {
+        if self.broken || !self.member().output().outbox.is_empty() {
             socket::reset_on_close(&self.socket);
         }
-        if let Some((_, timer)) = self.timer.take() {
-            timer.cancel();
-        }
-        self.hub.leave(self.place);
+        self.hub.leave(self.place, self.expected);
     }
 }
 
@@ -404,7 +407,6 @@ mod tests {
 
     #[test]
     fn what_an_idle_connection_costs_does_not_grow_unnoticed() {
-        assert!(size_of::<Connection>() <= 200, "{}", size_of::<Connection>());
-        assert!(size_of::<Open>() <= 72, "{}", size_of::<Open>());
+        assert!(size_of::<Connection>() <= 128, "{}", size_of::<Connection>());
     }
 }

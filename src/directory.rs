@@ -6,13 +6,12 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use singletrack_queues::{Isolated, Queue, Runtime};
 
-use crate::limits::Limits;
-use crate::metrics::Metrics;
-use crate::room::{Member, Room, Said};
+use crate::room::{Member, Room, Said, Terms};
 use crate::route::RoomName;
 use crate::ws::Message;
 
@@ -20,15 +19,22 @@ use crate::ws::Message;
 #[derive(Debug)]
 pub(crate) struct Directory {
     runtime: Runtime,
-    limits: Arc<Limits>,
-    metrics: Arc<Metrics>,
+    terms: Arc<Terms>,
     rooms: Mutex<HashMap<RoomName, Kept>>,
 }
 
 #[derive(Debug)]
 struct Kept {
-    room: Isolated<Room>,
+    hall: Arc<Hall>,
     seats: usize,
+}
+
+/// What all seats of a room share: so a seat is two words.
+#[derive(Debug)]
+struct Hall {
+    directory: Arc<Directory>,
+    name: RoomName,
+    room: Isolated<Room>,
 }
 
 /// A room has as many members as it may have.
@@ -36,41 +42,38 @@ struct Kept {
 pub(crate) struct Full;
 
 impl Directory {
-    pub(crate) fn new(runtime: &Runtime, limits: &Arc<Limits>, metrics: &Arc<Metrics>) -> Directory {
-        Directory {
-            runtime: runtime.clone(),
-            limits: limits.clone(),
-            metrics: metrics.clone(),
-            rooms: Mutex::default(),
-        }
+    pub(crate) fn new(runtime: &Runtime, terms: &Arc<Terms>) -> Directory {
+        Directory { runtime: runtime.clone(), terms: terms.clone(), rooms: Mutex::default() }
     }
 
     /// Takes a seat in a room, which is made if it is not there.
     pub(crate) fn seat(self: &Arc<Self>, name: RoomName) -> Result<Seat, Full> {
         let mut rooms = self.rooms();
-        let room = match rooms.entry(name.clone()) {
+        let hall = match rooms.entry(name) {
             Entry::Occupied(mut kept) => {
                 let kept = kept.get_mut();
-                if kept.seats >= self.limits.room_members {
+                if kept.seats >= self.terms.limits.room_members {
                     return Err(Full);
                 }
                 kept.seats += 1;
-                kept.room.clone()
+                kept.hall.clone()
             }
             Entry::Vacant(place) => {
+                let name = place.key().clone();
                 let queue = Queue::builder(format!("room.{name}")).runtime(&self.runtime).build();
                 let room = Isolated::new(&queue, Room::default());
-                self.metrics.rooms.add(1);
-                place.insert(Kept { room: room.clone(), seats: 1 });
-                room
+                self.terms.metrics.rooms.add(1);
+                let hall = Arc::new(Hall { directory: self.clone(), name, room });
+                place.insert(Kept { hall: hall.clone(), seats: 1 });
+                hall
             }
         };
-        Ok(Seat { directory: self.clone(), name, room, joined: None })
+        Ok(Seat { hall, joined: None })
     }
 
     /// The queues of all rooms, for a barrier behind everything said so far.
     pub(crate) fn queues(&self) -> Vec<Queue> {
-        self.rooms().values().map(|kept| kept.room.queue().clone()).collect()
+        self.rooms().values().map(|kept| kept.hall.room.queue().clone()).collect()
     }
 
     fn give_up(&self, name: &RoomName) {
@@ -82,7 +85,7 @@ impl Directory {
             if kept.seats > 0 {
                 return;
             }
-            self.metrics.rooms.add(-1);
+            self.terms.metrics.rooms.add(-1);
             rooms.remove(name)
         };
     }
@@ -96,43 +99,44 @@ impl Directory {
 /// A place in a room. Dropping it leaves the room.
 #[derive(Debug)]
 pub(crate) struct Seat {
-    directory: Arc<Directory>,
-    name: RoomName,
-    room: Isolated<Room>,
-    joined: Option<u64>,
+    hall: Arc<Hall>,
+    joined: Option<NonZeroU64>,
 }
 
 impl Seat {
     /// Joins: what others say from now on reaches `member`.
     pub(crate) fn join(&mut self, member: &Member) {
         let member = member.clone();
-        self.joined = Some(member.id());
-        self.room.submit(move |room| room.join(member));
+        self.joined = NonZeroU64::new(member.id());
+        self.hall.room.submit(move |room| room.join(member));
     }
 
     /// Tells the room what `from` says.
     pub(crate) fn say(&self, from: &Member, message: Message) {
         let said = Said::new(from, message.into_frame());
-        self.room.submit(move |room| room.broadcast(&said));
+        self.hall.room.submit_later(move |room| room.broadcast(&said));
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         if let Some(id) = self.joined {
-            self.room.submit(move |room| room.leave(id));
+            self.hall.room.submit(move |room| room.leave(id.get()));
         }
-        self.directory.give_up(&self.name);
+        self.hall.directory.give_up(&self.hall.name);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::Limits;
+    use crate::metrics::Metrics;
+    use crate::outbox::SlowMember;
 
-    fn directory(limits: Limits) -> (Arc<Directory>, Arc<Metrics>) {
-        let metrics = Arc::new(Metrics::new(1));
-        (Arc::new(Directory::new(&Runtime::global(), &Arc::new(limits), &metrics)), metrics)
+    fn directory(limits: Limits) -> Arc<Directory> {
+        let terms = Terms { limits, metrics: Metrics::new(1), slow_members: SlowMember::Close };
+        Arc::new(Directory::new(&Runtime::global(), &Arc::new(terms)))
     }
 
     fn name(name: &str) -> RoomName {
@@ -141,21 +145,21 @@ mod tests {
 
     #[test]
     fn a_room_lives_from_its_first_seat_to_its_last() {
-        let (directory, metrics) = directory(Limits::default());
+        let directory = directory(Limits::default());
         let first = directory.seat(name("a")).unwrap();
         let second = directory.seat(name("a")).unwrap();
         let other = directory.seat(name("b")).unwrap();
-        assert_eq!((metrics.rooms.get(), directory.queues().len()), (2, 2));
+        assert_eq!((directory.terms.metrics.rooms.get(), directory.queues().len()), (2, 2));
         drop(first);
         drop(other);
-        assert_eq!(metrics.rooms.get(), 1);
+        assert_eq!(directory.terms.metrics.rooms.get(), 1);
         drop(second);
-        assert_eq!((metrics.rooms.get(), directory.queues().len()), (0, 0));
+        assert_eq!((directory.terms.metrics.rooms.get(), directory.queues().len()), (0, 0));
     }
 
     #[test]
     fn a_full_room_takes_nobody_until_somebody_leaves() {
-        let (directory, _) = directory(Limits { room_members: 2, ..Limits::default() });
+        let directory = directory(Limits { room_members: 2, ..Limits::default() });
         let _first = directory.seat(name("a")).unwrap();
         let second = directory.seat(name("a")).unwrap();
         assert!(directory.seat(name("a")).is_err());
@@ -165,7 +169,7 @@ mod tests {
 
     #[test]
     fn no_join_is_lost_to_a_room_that_is_being_removed() {
-        let (directory, metrics) = directory(Limits::default());
+        let directory = directory(Limits::default());
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
@@ -179,6 +183,6 @@ mod tests {
                 });
             }
         });
-        assert_eq!(metrics.rooms.get(), 0);
+        assert_eq!(directory.terms.metrics.rooms.get(), 0);
     }
 }

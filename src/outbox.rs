@@ -3,7 +3,8 @@
 //! Pure: it holds bytes and counts them; whoever owns it writes them and says how many were taken. Not for encoding (except the
 //! notice of missed messages), waking, or the moment when a slow peer is given up. Rules: frames leave in the order in which they came and are never
 //! cut except where a write stopped; nothing comes behind a close; control frames stay within [`CONTROL_FRAMES`] beyond the
-//! limits, so that a flood of pings cannot grow memory; an empty outbox holds no memory.
+//! limits, so that a flood of pings cannot grow memory; an empty outbox holds no memory: it is one word, because most of them
+//! are empty.
 
 use std::collections::VecDeque;
 
@@ -46,18 +47,24 @@ pub enum Push {
 /// The frames that wait for one connection.
 #[derive(Debug, Default)]
 pub struct Outbox {
+    /// Nothing while nothing waits, unless a close was queued.
+    waiting: Option<Box<Waiting>>,
+}
+
+/// What waits, and how far it is written.
+#[derive(Debug, Default)]
+struct Waiting {
     frames: VecDeque<Bytes>,
     /// Bytes of `frames` that are not written.
     bytes: usize,
     /// Bytes of the first frame that are written.
     begun: usize,
-    /// Frames ever taken off the front: with it a frame is found by its number.
+    /// Frames taken off the front: with it a frame is found by its number.
     taken: u64,
     /// The number of the last pong that was queued, plus one.
     pong: u64,
     /// Messages missed and not told yet.
     missed: u64,
-    policy: SlowMember,
     closing: bool,
     /// Frames and bytes from the front that are lent to whoever writes them; they still count as waiting.
     lent: usize,
@@ -68,56 +75,54 @@ pub struct Outbox {
 
 impl Outbox {
     /// An empty outbox. It holds no memory.
-    pub fn new(policy: SlowMember) -> Outbox {
-        Outbox { policy, ..Outbox::default() }
+    pub fn new() -> Outbox {
+        Outbox::default()
     }
 
     /// Frames that wait, a half-written one included.
     pub fn len(&self) -> usize {
-        self.frames.len() + self.lent
+        self.waiting.as_ref().map_or(0, |waiting| waiting.len())
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.frames.is_empty() && self.lent == 0
+        self.waiting.as_ref().is_none_or(|waiting| waiting.is_empty())
     }
 
     /// Bytes that wait.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.waiting.as_ref().map_or(0, |waiting| waiting.bytes)
     }
 
     /// Messages that the member missed and was not told of yet.
     pub fn missed(&self) -> u64 {
-        self.missed
+        self.waiting.as_ref().map_or(0, |waiting| waiting.missed)
     }
 
     /// Whether a close was queued: when the outbox is empty then, all is said.
     pub fn is_closing(&self) -> bool {
-        self.closing
+        self.waiting.as_ref().is_some_and(|waiting| waiting.closing)
     }
 
-    /// Queues a message's frame. An empty outbox takes a frame of any size; otherwise both limits hold, the frame included.
-    pub fn push(&mut self, frame: Bytes, limits: &Limits) -> Push {
-        if self.closing {
-            return Push::Closing;
-        }
-        let first = self.is_empty();
-        let notice = if self.missed > 0 { Some(missed_notice(self.missed)) } else { None };
+    /// Queues a message's frame. An empty outbox takes a frame of any size; otherwise both limits hold, the frame included, and
+    /// `policy` says what happens to a member that is beyond them.
+    pub fn push(&mut self, frame: Bytes, limits: &Limits, policy: SlowMember) -> Push {
+        let Some((waiting, first)) = self.open() else { return Push::Closing };
+        let notice = if waiting.missed > 0 { Some(missed_notice(waiting.missed)) } else { None };
         let extra = notice.as_ref().map_or(0, Bytes::len);
-        let frames = self.len() + 1 + usize::from(notice.is_some());
-        let bytes = self.bytes.saturating_add(frame.len()).saturating_add(extra);
+        let frames = waiting.len() + 1 + usize::from(notice.is_some());
+        let bytes = waiting.bytes.saturating_add(frame.len()).saturating_add(extra);
         if first || (frames <= limits.outbox_frames && bytes <= limits.outbox_bytes) {
             if let Some(notice) = notice {
-                self.missed = 0;
-                self.append(notice);
+                waiting.missed = 0;
+                waiting.append(notice);
             }
-            self.append(frame);
+            waiting.append(frame);
             return Push::Queued { first };
         }
-        match self.policy {
+        match policy {
             SlowMember::DropAndTell => {
-                self.missed += 1;
+                waiting.missed += 1;
                 Push::Missed
             }
             SlowMember::Close => {
@@ -132,34 +137,28 @@ impl Outbox {
     /// Queues a frame beyond the limits: the answer to what the same peer sent, whose input is not read while the outbox is
     /// full. What was missed is told first.
     pub fn push_own(&mut self, frame: Bytes) -> Push {
-        if self.closing {
-            return Push::Closing;
-        }
-        let first = self.is_empty();
-        self.tell_missed();
-        self.append(frame);
+        let Some((waiting, first)) = self.open() else { return Push::Closing };
+        waiting.tell_missed();
+        waiting.append(frame);
         Push::Queued { first }
     }
 
     /// Queues a pong. Only the latest one that is not half written is kept. Returns what [`push`](Outbox::push) would.
     pub fn push_pong(&mut self, payload: &[u8]) -> Push {
-        if self.closing {
-            return Push::Closing;
-        }
-        let first = self.is_empty();
+        let Some((waiting, first)) = self.open() else { return Push::Closing };
         let frame = ws::pong(payload);
-        let index = self.pong.checked_sub(self.taken + 1).map(|index| index as usize);
+        let index = waiting.pong.checked_sub(waiting.taken + 1).map(|index| index as usize);
         match index {
             // What is lent may be on the wire already, as is what was begun.
-            Some(index) if index >= self.lent.max(usize::from(self.begun > 0)) => {
-                if let Some(waiting) = self.frames.get_mut(index - self.lent) {
-                    self.bytes = self.bytes - waiting.len() + frame.len();
-                    *waiting = frame;
+            Some(index) if index >= waiting.lent.max(usize::from(waiting.begun > 0)) => {
+                if let Some(former) = waiting.frames.get_mut(index - waiting.lent) {
+                    waiting.bytes = waiting.bytes - former.len() + frame.len();
+                    *former = frame;
                 }
             }
             _ => {
-                self.append(frame);
-                self.pong = self.taken + self.len() as u64;
+                waiting.append(frame);
+                waiting.pong = waiting.taken + waiting.len() as u64;
             }
         }
         Push::Queued { first }
@@ -167,59 +166,81 @@ impl Outbox {
 
     /// Queues a ping, beyond the limits if need be: the caller keeps at most one unanswered.
     pub fn push_ping(&mut self, payload: &[u8]) -> Push {
-        if self.closing {
-            return Push::Closing;
-        }
-        let first = self.is_empty();
-        self.append(ws::ping(payload));
+        let Some((waiting, first)) = self.open() else { return Push::Closing };
+        waiting.append(ws::ping(payload));
         Push::Queued { first }
     }
 
     /// Queues the close behind what waits (and behind the notice of missed messages): nothing more can be queued.
     pub fn push_close(&mut self, close: Bytes) -> Push {
-        if self.closing {
-            return Push::Closing;
-        }
-        let first = self.is_empty();
-        self.tell_missed();
-        self.append(close);
-        self.closing = true;
+        let Some((waiting, first)) = self.open() else { return Push::Closing };
+        waiting.tell_missed();
+        waiting.append(close);
+        waiting.closing = true;
         Push::Queued { first }
     }
 
     /// Throws away all that was not begun and queues the close behind the rest. Does nothing if a close waits already.
     pub fn abandon(&mut self, close: Bytes) {
-        if self.closing {
-            return;
-        }
-        if self.lent > 0 {
-            self.frames.clear();
-            self.bytes = self.lent_bytes;
-            self.abandoned = true;
+        let Some((waiting, _)) = self.open() else { return };
+        if waiting.lent > 0 {
+            waiting.frames.clear();
+            waiting.bytes = waiting.lent_bytes;
+            waiting.abandoned = true;
         } else {
-            self.keep_begun();
+            waiting.keep_begun();
         }
-        self.frames.shrink_to(2);
-        self.pong = 0;
-        self.missed = 0;
-        self.append(close);
-        self.closing = true;
+        waiting.frames.shrink_to(2);
+        waiting.pong = 0;
+        waiting.missed = 0;
+        waiting.append(close);
+        waiting.closing = true;
     }
 
     /// Moves up to `most` frames from the front into `batch`, to be written while others push, and returns how many bytes of the
     /// first are written already. They count as waiting until [`give_back`](Outbox::give_back), which has to follow.
     pub fn lend(&mut self, batch: &mut Vec<Bytes>, most: usize) -> usize {
-        debug_assert!(self.lent == 0 && batch.is_empty());
-        self.lent = self.frames.len().min(most);
-        batch.extend(self.frames.drain(..self.lent));
-        self.lent_bytes = batch.iter().map(Bytes::len).sum::<usize>() - self.begun;
-        self.begun
+        let Some(waiting) = &mut self.waiting else { return 0 };
+        debug_assert!(waiting.lent == 0 && batch.is_empty());
+        waiting.lent = waiting.frames.len().min(most);
+        batch.extend(waiting.frames.drain(..waiting.lent));
+        waiting.lent_bytes = batch.iter().map(Bytes::len).sum::<usize>() - waiting.begun;
+        waiting.begun
     }
 
     /// Takes lent frames back, of which `written` bytes were written.
     ///
     /// Returns whether anything waits.
     pub fn give_back(&mut self, batch: &mut Vec<Bytes>, written: usize) -> bool {
+        let Some(waiting) = &mut self.waiting else { return false };
+        waiting.take_back(batch, written);
+        if !waiting.frames.is_empty() {
+            return true;
+        }
+        if !waiting.closing {
+            self.waiting = None;
+        }
+        false
+    }
+
+    /// What waits, and whether that is nothing; `None` when nothing can be queued any more.
+    fn open(&mut self) -> Option<(&mut Waiting, bool)> {
+        let waiting = self.waiting.get_or_insert_default();
+        let first = waiting.is_empty();
+        (!waiting.closing).then_some((waiting, first))
+    }
+}
+
+impl Waiting {
+    fn len(&self) -> usize {
+        self.frames.len() + self.lent
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn take_back(&mut self, batch: &mut Vec<Bytes>, written: usize) {
         debug_assert_eq!(self.lent, batch.len());
         (self.lent, self.lent_bytes) = (0, 0);
         let mut left = written.min(self.bytes);
@@ -245,17 +266,14 @@ impl Outbox {
             self.keep_begun();
             close.into_iter().for_each(|close| self.append(close));
         }
-        if self.frames.is_empty() && !self.closing {
-            self.tell_missed();
-        }
         if self.frames.is_empty() {
             self.frames = VecDeque::new();
+            self.tell_missed();
         } else if self.frames.capacity() > KEPT_FRAMES && self.frames.len() < self.frames.capacity() / 8 {
             // A burst is over. Shrinking to a quarter leaves room, so that the ring does not grow and shrink in turns.
             let kept = (self.frames.capacity() / 4).max(KEPT_FRAMES);
             self.frames.shrink_to(kept);
         }
-        !self.frames.is_empty()
     }
 
     /// Drops all but a frame that is half written.
@@ -264,6 +282,7 @@ impl Outbox {
         self.bytes = self.frames.iter().map(Bytes::len).sum::<usize>() - self.begun;
     }
 
+    /// Nothing is missed behind a close.
     fn tell_missed(&mut self) {
         if self.missed > 0 {
             self.append(missed_notice(self.missed));
@@ -273,6 +292,10 @@ impl Outbox {
 
     fn append(&mut self, frame: Bytes) {
         self.bytes += frame.len();
+        // Four times at once: what others say in a moment comes in bursts, and each growth moves what waits.
+        if self.frames.len() == self.frames.capacity() {
+            self.frames.reserve(3 * self.frames.len());
+        }
         self.frames.push_back(frame);
     }
 }

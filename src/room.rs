@@ -7,9 +7,8 @@
 //! everything that waits already, so that the frames of a turn leave together; what a member has said and the room has not
 //! told yet is bounded, because its owner stops reading at [`Member::is_ahead`].
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -18,7 +17,7 @@ use singletrack_queues::{Queue, Source};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::outbox::{Outbox, Push, SlowMember};
-use crate::ws::Close;
+use crate::ws::{Close, CloseCode};
 
 /// Something waits in an outbox that was empty.
 pub(crate) const FLUSH: u64 = 1 << 8;
@@ -26,10 +25,23 @@ pub(crate) const FLUSH: u64 = 1 << 8;
 pub(crate) const RESUME: u64 = 1 << 9;
 
 /// What a member may have said that its room has not told yet: bytes, and for each message a fixed cost.
-const AHEAD: usize = 128 * 1024;
-const MESSAGE_COST: usize = 512;
+const AHEAD: u32 = 128 * 1024;
+const MESSAGE_COST: u32 = 512;
 /// A bit of the count of what was said and not told: the owner has stopped reading and wants [`RESUME`].
-const WAITING: usize = 1 << (usize::BITS - 1);
+const WAITING: u32 = 1 << (u32::BITS - 1);
+
+/// What a message counts for: one alone may stop its member, and the rest of a huge one need not fit into the count.
+fn cost(frame: &Bytes) -> u32 {
+    MESSAGE_COST + u32::try_from(frame.len()).map_or(AHEAD, |bytes| bytes.min(AHEAD))
+}
+
+/// What holds for all members of a server, and where it is counted.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Metrics,
+    pub(crate) slow_members: SlowMember,
+}
 
 /// An outbox and a way to wake its owner. A clone is the same member.
 #[derive(Clone)]
@@ -44,35 +56,27 @@ struct Shared {
     /// Whether the owner runs now and will flush when done. Only read and written on the owner's queue.
     in_turn: AtomicBool,
     /// Cost of what was said and not told, and the bit [`WAITING`].
-    ahead: AtomicUsize,
-    limits: Arc<Limits>,
-    metrics: Arc<Metrics>,
+    ahead: AtomicU32,
+    terms: Arc<Terms>,
 }
 
 /// What waits for a member, and how it ends.
 pub(crate) struct Output {
     pub(crate) outbox: Outbox,
     /// The close that was queued, if any.
-    pub(crate) close: Option<Close>,
+    pub(crate) close: Option<Box<Close>>,
 }
 
 impl Member {
-    pub(crate) fn new(
-        id: u64,
-        queue: &Queue,
-        policy: SlowMember,
-        limits: &Arc<Limits>,
-        metrics: &Arc<Metrics>,
-    ) -> Member {
+    pub(crate) fn new(id: u64, queue: &Queue, terms: &Arc<Terms>) -> Member {
         Member(Arc::new(Shared {
             id,
             queue: queue.clone(),
             wake: OnceLock::new(),
-            output: Mutex::new(Output { outbox: Outbox::new(policy), close: None }),
+            output: Mutex::new(Output { outbox: Outbox::new(), close: None }),
             in_turn: AtomicBool::new(false),
-            ahead: AtomicUsize::new(0),
-            limits: limits.clone(),
-            metrics: metrics.clone(),
+            ahead: AtomicU32::new(0),
+            terms: terms.clone(),
         }))
     }
 
@@ -109,9 +113,10 @@ impl Member {
     pub(crate) fn push(&self, frame: Bytes) -> bool {
         let pushed = {
             let mut output = self.output();
-            let pushed = output.outbox.push(frame, &self.0.limits);
+            let Terms { limits, slow_members, .. } = &*self.0.terms;
+            let pushed = output.outbox.push(frame, limits, *slow_members);
             if pushed == Push::Full {
-                output.close = Some(Close::new(crate::ws::CloseCode::TRY_AGAIN, "too slow"));
+                output.close = Some(Box::new(Close::new(CloseCode::TRY_AGAIN, "too slow")));
             }
             pushed
         };
@@ -123,11 +128,11 @@ impl Member {
                 true
             }
             Push::Missed => {
-                self.0.metrics.missed.add(1);
+                self.0.terms.metrics.missed.add(1);
                 false
             }
             Push::Full => {
-                self.0.metrics.slow_members.add(1);
+                self.0.terms.metrics.slow_members.add(1);
                 log::debug!("{} is too slow and is closed", self.0.queue.label());
                 self.wake();
                 false
@@ -149,7 +154,7 @@ impl Member {
 
     /// Counts a message that was queued for this member alone.
     pub(crate) fn count_sent(&self, sent: bool) {
-        self.0.metrics.traffic().messages_out.add(u64::from(sent));
+        self.0.terms.metrics.traffic().messages_out.add(u64::from(sent));
     }
 
     /// Queues a close behind what waits: the last thing that the peer hears. `frame` is what tells it.
@@ -158,7 +163,7 @@ impl Member {
             let mut output = self.output();
             let pushed = output.outbox.push_close(frame);
             if pushed != Push::Closing {
-                output.close = Some(close);
+                output.close = Some(Box::new(close));
             }
             pushed
         };
@@ -200,11 +205,11 @@ impl Member {
         true
     }
 
-    fn said(&self, cost: usize) {
+    fn said(&self, cost: u32) {
         self.0.ahead.fetch_add(cost, Ordering::AcqRel);
     }
 
-    fn told(&self, cost: usize) {
+    fn told(&self, cost: u32) {
         let before = self.0.ahead.fetch_sub(cost, Ordering::AcqRel);
         let left = (before & !WAITING) - cost;
         if before & WAITING != 0
@@ -230,7 +235,7 @@ pub(crate) struct Said {
 
 impl Said {
     pub(crate) fn new(from: &Member, frame: Bytes) -> Said {
-        from.said(frame.len() + MESSAGE_COST);
+        from.said(cost(&frame));
         Said { from: from.clone(), frame }
     }
 }
@@ -238,29 +243,35 @@ impl Said {
 impl Drop for Said {
     fn drop(&mut self) {
         // Here, so that a message which is dropped untold does not count for ever.
-        self.from.told(self.frame.len() + MESSAGE_COST);
+        self.from.told(cost(&self.frame));
     }
 }
 
-/// The members of a room.
+/// The members of a room, by number: who came later has a higher one as a rule, and so goes to the end.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
-    members: HashMap<u64, Member>,
+    members: Vec<Member>,
 }
 
 impl Room {
     pub(crate) fn join(&mut self, member: Member) {
-        self.members.insert(member.id(), member);
+        let place = self.members.partition_point(|other| other.id() < member.id());
+        self.members.insert(place, member);
     }
 
     pub(crate) fn leave(&mut self, id: u64) {
-        self.members.remove(&id);
+        let Ok(place) = self.members.binary_search_by_key(&id, Member::id) else { return };
+        self.members.remove(place);
+        // Most have left. Half of it is room for others, so that it does not grow and shrink in turns.
+        if self.members.len() < self.members.capacity() / 4 {
+            self.members.shrink_to(self.members.len() * 2);
+        }
     }
 
     /// Tells all members, the sender included.
     pub(crate) fn broadcast(&mut self, said: &Said) {
-        let told = self.members.values().filter(|member| member.push(said.frame.clone())).count();
-        said.from.0.metrics.traffic().messages_out.add(told as u64);
+        let told = self.members.iter().filter(|member| member.push(said.frame.clone())).count();
+        said.from.0.terms.metrics.traffic().messages_out.add(told as u64);
     }
 }
 
@@ -273,7 +284,8 @@ mod tests {
 
     fn member(id: u64, limits: Limits, policy: SlowMember) -> (Member, Receiver<u64>) {
         let queue = Queue::new("test.member");
-        let member = Member::new(id, &queue, policy, &Arc::new(limits), &Arc::new(Metrics::new(1)));
+        let terms = Terms { limits, metrics: Metrics::new(1), slow_members: policy };
+        let member = Member::new(id, &queue, &Arc::new(terms));
         let (tell, woken) = channel();
         member.wakes(Source::new(&queue, move |bits| tell.send(bits).unwrap_or_default()));
         (member, woken)

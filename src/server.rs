@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use singletrack_queues::{Group, Report, Runtime};
 
-use crate::conn::{ABORT, AWAY, Hub, Parts, STOP};
+use crate::conn::{ABORT, AWAY, Hub, PLACES, Parts, STOP};
 use crate::error::Error;
 use crate::handler::{Factory, Handler};
 use crate::http::{OriginPolicy, Reject, Request, Response};
@@ -25,7 +25,7 @@ use crate::io::{Io, signal, socket};
 use crate::limits::Limits;
 use crate::outbox::SlowMember;
 use crate::route::{Router, Target};
-use accept::Acceptor;
+use accept::{Acceptor, REFUSALS};
 
 /// Descriptors that are no connections: standard streams, signals, a spare one, refusals, and some for the program around us.
 const RESERVE: u64 = 64;
@@ -134,7 +134,7 @@ impl ServerBuilder {
         let io = Io::new(workers).map_err(|source| Error::system("making the pollers", source))?;
         let runtime = Runtime::builder().workers(workers).name("server").parkers(io.parkers()).build();
         let runtime = runtime.map_err(|source| Error::Runtime { source: source.into() })?;
-        let hub = Arc::new(Hub::new(Parts {
+        let hub = Hub::new(Parts {
             runtime,
             io,
             limits: self.limits,
@@ -142,7 +142,7 @@ impl ServerBuilder {
             page: self.page,
             origins: self.origins,
             slow_members: self.slow_members,
-        }));
+        });
         Ok(Server { hub, listener, address, capacity })
     }
 }
@@ -150,13 +150,14 @@ impl ServerBuilder {
 /// How many connections the limit on open files leaves room for, or fewer if that was asked for.
 fn capacity(limits: &Limits, workers: usize) -> Result<usize, Error> {
     let open_files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    let Some(open_files) = open_files else { return Ok(limits.connections.unwrap_or(usize::MAX)) };
+    let most = limits.connections.unwrap_or(usize::MAX).min(PLACES as usize - REFUSALS);
+    let Some(open_files) = open_files else { return Ok(most) };
     let reserve = RESERVE + PER_WORKER * workers as u64;
     if open_files < reserve + FEWEST {
         return Err(Error::FileLimit { limit: open_files, needed: reserve + FEWEST });
     }
     let room = usize::try_from(open_files - reserve).unwrap_or(usize::MAX);
-    Ok(limits.connections.map_or(room, |asked| asked.min(room)))
+    Ok(most.min(room))
 }
 
 /// A server that listens and does not serve yet.
@@ -245,7 +246,7 @@ impl Server {
         ready();
         // An error means that the queue is gone, which is an end, too.
         let _ = told.recv();
-        let deadline = running.hub.limits.drain;
+        let deadline = running.hub.terms.limits.drain;
         log::info!("stopping: {} connections, {deadline:?} at most", running.hub.open());
         Ok(running.shutdown(deadline))
     }

@@ -86,8 +86,10 @@ const UNSAFE: &[&str] = &[
     "queues/src/models/gate.rs",
     "queues/src/models/group.rs",
     "queues/src/models/handoff.rs",
+    "queues/src/models/isolated.rs",
     "queues/src/models/mailbox.rs",
     "queues/src/models/monitor.rs",
+    "queues/src/models/scope.rs",
     "queues/src/models/slot.rs",
     "queues/src/models/source.rs",
     "queues/src/models/source_end.rs",
@@ -116,6 +118,9 @@ const UNSAFE: &[&str] = &[
     "queues/src/queue/target.rs",
     "queues/src/queue/timed.rs",
     "queues/src/queue/visit.rs",
+    "queues/src/scope.rs",
+    "queues/src/scope/family.rs",
+    "queues/src/scope/outside.rs",
     "queues/src/source.rs",
     "queues/src/sync.rs",
     "queues/src/workloop.rs",
@@ -124,6 +129,7 @@ const UNSAFE: &[&str] = &[
     "src/event/look.rs",
     "src/io/poller.rs",
     "tests/it/channel/outside.rs",
+    "tests/memory.rs",
 ];
 
 /// Rule 7: the trip-wire, and the files that were looked at and are long for a reason.

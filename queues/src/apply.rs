@@ -13,7 +13,7 @@ use crate::concurrent::ConcurrentQueue;
 use crate::handoff::{Ended, Waiter};
 use crate::pool::{self, Pool};
 use crate::qos::Qos;
-use crate::queue::Queue;
+use crate::queue::{Queue, Whereabouts};
 use crate::runtime::Runtime;
 use crate::sync::atomic::{
     AtomicUsize,
@@ -75,10 +75,12 @@ pub(crate) struct Loop {
     /// The body and the caller's waiter, on the caller's stack: followed only by a helper that is counted in `helpers`.
     body: *const (dyn Fn(Range<usize>) + Sync),
     left: *const Waiter,
+    /// Where the caller is: a helper is a part of its block.
+    place: Whereabouts,
     panic: Mutex<Option<Payload>>,
 }
 
-// SAFETY: `body` is `Sync`, `left` is made to be used by others, and both are followed only while the caller waits.
+// SAFETY: `body` is `Sync`, `left` and `place` are made to be used by others, and all are followed only while the caller waits.
 unsafe impl Send for Loop {}
 // SAFETY: as above.
 unsafe impl Sync for Loop {}
@@ -159,7 +161,8 @@ impl Loop {
             >(body)
         };
         let (next, helpers, panic) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(None));
-        Arc::new(Self { n, chunk, next, helpers, body, left, panic })
+        let place = Whereabouts::here();
+        Arc::new(Self { n, chunk, next, helpers, body, left, place, panic })
     }
 
     /// No helper comes in any more. `true`: some are still in, and the last one will end `left`.
@@ -196,7 +199,10 @@ impl Loop {
         if self.helpers.fetch_update(Acquire, Relaxed, enter).is_err() {
             return;
         }
+        // SAFETY: the caller waits for this helper where it is.
+        let inside = unsafe { self.place.enter() };
         self.run();
+        drop(inside);
         // AcqRel: the caller sees what this helper did; the last one sees what the others did.
         if self.helpers.fetch_sub(1, order_unless("apply: a helper does not release", AcqRel)) == CLOSED + 1 {
             // SAFETY: the caller waits, and only the last helper out of a closed loop ends it.

@@ -34,7 +34,7 @@ pub(crate) enum Kind {
     Sync,
     /// As `Sync`; on a concurrent queue: alone.
     SyncBarrier,
-    /// May be pushed again while it runs (a queue, a source): detached first, then run.
+    /// Looks after itself. May be pushed again while it runs (a queue, a source): detached first, then run.
     Lane,
     /// A thread that holds the queue itself: never run by anybody.
     Holder,

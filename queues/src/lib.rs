@@ -34,6 +34,10 @@ mod source;
 pub use source::{Merge, Source, SourceBuilder, WeakSource};
 
 #[allow(unsafe_code)]
+mod scope;
+pub use scope::{Scope, join, scope};
+
+#[allow(unsafe_code)]
 mod apply;
 pub use apply::{apply, apply_chunks};
 

@@ -15,6 +15,8 @@
 //!
 //! Not for: deciding who drains (`queue`), suspension (`state`).
 
+#[cfg(not(queues_loom))]
+use std::mem::offset_of;
 use std::ptr::{self, NonNull};
 
 use crate::block::{Kind, Node};
@@ -25,11 +27,12 @@ use crate::sync::atomic::{
 use crate::sync::{OwnerCell, order_unless, planted, spin};
 
 /// See the module.
+#[repr(C)]
 #[derive(Debug)]
 pub(crate) struct Mailbox {
-    tail: AtomicPtr<Node>,
     /// The first node that was not unlinked yet. Guarded by the drain right.
     head: OwnerCell<*mut Node>,
+    tail: AtomicPtr<Node>,
 }
 
 // SAFETY: nodes are made to be sent (see `Runnable`), and `head` is touched by the holder of the drain right alone.
@@ -38,8 +41,12 @@ unsafe impl Send for Mailbox {}
 unsafe impl Sync for Mailbox {}
 
 impl Mailbox {
+    /// Where in it is what every push writes to.
+    #[cfg(not(queues_loom))]
+    pub(crate) const TAIL: usize = offset_of!(Self, tail);
+
     pub(crate) fn new() -> Self {
-        Self { tail: AtomicPtr::new(ptr::null_mut()), head: OwnerCell::new(ptr::null_mut()) }
+        Self { head: OwnerCell::new(ptr::null_mut()), tail: AtomicPtr::new(ptr::null_mut()) }
     }
 
     /// Appends `node`. `true`: the mailbox was idle, the caller has the drain right now and `node` is the front.
@@ -93,7 +100,7 @@ impl Mailbox {
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
         // Acquire: everything under the last owner happened before; partner: the Release in `try_close`.
-        self.tail.load(Acquire).is_null()
+        self.tail.load(order_unless("mailbox: a look at an idle one does not acquire", Acquire)).is_null()
     }
 
     /// The first node.

@@ -2,8 +2,9 @@
 //!
 //! A runnable is a lane with something to run (a queue, a source) or a one-shot block; the pool does not know which
 //! queue, and never runs one runnable in the middle of another. Its parts: `find` (where runnables wait), `turns` (which
-//! class goes first), `sleep` (who sleeps and whom to wake), `worker` (the loop), `slot` (what others know of its thread), `crew` (which thread holds which parker, stand-ins for blocked
-//! threads), `monitor` (notices the blocked), `cpu` (blocked or computing?).
+//! class goes first), `patience` (when what is put off has its round), `sleep` (who sleeps and whom to wake), `worker` (the
+//! loop), `slot` (what others know of its thread), `pieces` (what a running block leaves to others), `crew` (which thread holds
+//! which parker, stand-ins for blocked threads), `monitor` (notices the blocked), `cpu` (blocked or computing?).
 //!
 //! A runtime with N workers has N parkers. A thread that holds one is a worker; a thread that is stuck in a block is
 //! relieved of its parker by the monitor, a stand-in takes it over, and when the block ends the first thread waits as a
@@ -16,6 +17,8 @@ mod fork;
 pub(crate) mod held;
 mod later;
 pub(crate) mod monitor;
+mod patience;
+mod pieces;
 mod pulse;
 pub(crate) mod sleep;
 pub(crate) mod slot;
@@ -40,6 +43,7 @@ use crate::timer::Timers;
 use crew::Crew;
 use held::Held;
 use monitor::Monitor;
+pub(crate) use pieces::Pieces;
 pub(crate) use pulse::Go;
 use pulse::PULSE_HALTED;
 use sleep::Sleep;
@@ -47,7 +51,7 @@ use slot::Slot;
 pub(crate) use slot::Stuck;
 use worker::Local;
 pub use worker::blocking;
-pub(crate) use worker::{Mark, current};
+pub(crate) use worker::{Mark, current, current_parker};
 
 /// Everything runs.
 const OPEN: u8 = 0;
@@ -109,8 +113,10 @@ pub(crate) struct Counts {
 pub(crate) enum Place {
     /// Next on this thread, if it is a worker: what was just submitted is warm.
     Next,
-    /// Behind everything else: a queue that used up its budget, output that others may still add to.
+    /// Behind everything else: a queue that used up its budget.
     Back,
+    /// When this thread has nothing else, if it is a worker; see [`patience`]. For what others may still add to, such as output.
+    Later,
 }
 
 impl Pool {
@@ -179,19 +185,12 @@ impl Pool {
     #[inline]
     pub(crate) fn submit(&self, runnable: Runnable, place: Place) {
         let Some(local) = self.local() else { return self.submit_from_outside(runnable) };
-        let visible = match place {
-            Place::Next => local.push_next(runnable),
-            Place::Back => {
-                local.push_back(runnable);
-                true
-            }
-        };
-        if visible {
+        if local.push(runnable, place) {
             self.notify();
         }
     }
 
-    /// As [`submit`](Self::submit), in the line of a class.
+    /// As [`submit`](Self::submit), in the line of a class. Only the default class puts off.
     pub(crate) fn submit_as(&self, runnable: Runnable, place: Place, qos: Qos) {
         if qos == Qos::Default {
             return self.submit(runnable, place);
@@ -244,9 +243,19 @@ impl Pool {
         self.parkers[parker].unpark();
     }
 
-    /// Is there a runnable that some thread could take?
+    /// Is there something that some thread could take?
     fn has_work(&self) -> bool {
+        self.has_runnables() || self.has_pieces()
+    }
+
+    /// Is there a runnable that some thread could take?
+    fn has_runnables(&self) -> bool {
         self.shared.has_any() || self.slots().any(|slot| slot.exposed.has_stealable())
+    }
+
+    /// Has a running block left something to others?
+    fn has_pieces(&self) -> bool {
+        self.slots().any(|slot| slot.exposed.has_pieces())
     }
 
     /// The slots that threads have used so far.
@@ -315,7 +324,7 @@ impl Pool {
         self.outside.load(Acquire) == 0
             && resting()
             && !self.has_work()
-            && !self.slots().any(|slot| slot.exposed.has_next())
+            && !self.slots().any(|slot| slot.exposed.has_own())
             && resting()
             && self.blocks() == before
     }

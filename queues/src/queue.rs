@@ -13,6 +13,7 @@ pub(crate) mod concurrent;
 mod core;
 mod current;
 mod error;
+mod label;
 mod later;
 mod life;
 pub(crate) mod lift;
@@ -36,6 +37,7 @@ use crate::runtime::Runtime;
 
 pub use self::builder::QueueBuilder;
 use self::core::QueueCore;
+pub(crate) use self::current::Whereabouts;
 pub use self::error::{DeadlockError, SyncError, TrySyncError};
 pub use self::later::Timer;
 pub(crate) use self::lift::OwnedLift;
@@ -139,6 +141,37 @@ impl Queue {
         unsafe { self.core().push(block::block(f, site)) };
     }
 
+    /// As [`submit`](Self::submit), but a queue that was idle does not have its turn before this worker has nothing else to
+    /// do: others may submit to it meanwhile, and all of that runs in one turn.
+    ///
+    /// What a room is told, or what is written, is done once for all that came in. "Nothing else" takes in one more look at
+    /// what the worker's parker watches. A worker that is never done comes to it after 8 ms, or 2,000 turns of other queues,
+    /// and one that is stuck in a block has it taken away. From threads that are not workers, and for queues with a
+    /// [class](QueueBuilder::qos), it is the same as `submit`.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    ///
+    /// let (tell, told) = mpsc::channel();
+    /// let (input, output) = (singletrack_queues::Queue::new("input"), singletrack_queues::Queue::new("output"));
+    /// for word in ["read ", "all, "] {
+    ///     let (tell, output) = (tell.clone(), output.clone());
+    ///     input.submit(move || output.submit_later(move || tell.send(word).unwrap()));
+    /// }
+    /// drop(tell);
+    /// assert_eq!(told.iter().collect::<String>(), "read all, ");
+    /// ```
+    #[track_caller]
+    pub fn submit_later<F: FnOnce() + Send + 'static>(&self, f: F) {
+        let site = Location::caller();
+        if !self.accepts() {
+            self.refuse(site);
+            return catch::drop_quietly(f);
+        }
+        // SAFETY: a fresh block.
+        unsafe { self.core().push_later(block::block(f, site)) };
+    }
+
     /// May the calling thread submit?
     #[inline]
     pub(crate) fn accepts(&self) -> bool {
@@ -202,6 +235,11 @@ impl Queue {
         current::blocks_on(self.core().level(), false).is_some()
     }
 
+    /// Has everything that was pushed so far, as far as the calling thread knows, ended?
+    pub(crate) fn is_idle(&self) -> bool {
+        self.core().mail.is_idle()
+    }
+
     /// Pushes a lane that is turned on.
     ///
     /// # Safety
@@ -212,7 +250,7 @@ impl Queue {
         unsafe { self.core().push(node) };
     }
 
-    /// As [`push_node`](Self::push_node); the queue goes behind everything that waits already.
+    /// As [`push_node`](Self::push_node), but a queue that was idle waits until its worker has nothing else.
     ///
     /// # Safety
     /// As for [`QueueCore::push`].

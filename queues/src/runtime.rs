@@ -107,7 +107,7 @@ impl Runtime {
     /// that are not workers, and while a stand-in has it.
     #[must_use]
     pub fn current_parker() -> Option<usize> {
-        pool::current().and_then(|(_, parker)| parker)
+        pool::current_parker()
     }
 
     /// The parker of the worker with this index; `None` where there are fewer workers. What made the parkers finds its own

@@ -198,8 +198,8 @@ impl Source {
         }
     }
 
-    /// As [`merge`](Self::merge), but the queue goes behind everything that already waits for this worker, so that others
-    /// may add to it: output is written once, after all input of a turn.
+    /// As [`merge`](Self::merge), but a queue that was idle does not have its turn before this worker has nothing else to do,
+    /// so that others may add to it: output is written once, after all input of a turn. See [`Queue::submit_later`].
     ///
     /// # Panics
     /// As `merge`.

@@ -78,6 +78,19 @@ pub(crate) fn spin(round: u32) {
     }
 }
 
+/// A hint that `place`, if there is one, will be read soon.
+#[inline(always)]
+pub(crate) fn prefetch<T>(place: Option<std::ptr::NonNull<T>>) {
+    #[cfg(all(target_arch = "x86_64", not(queues_loom)))]
+    if let Some(place) = place {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch never faults, wherever it points, and is part of every x86-64.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(place.as_ptr().cast()) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(queues_loom))))]
+    let _ = place;
+}
+
 /// Is the bug called `name` planted? Models plant one at a time, to show that they would find it; anywhere else this is
 /// `false` when it compiles.
 #[cfg(not(all(test, queues_loom)))]

@@ -1,13 +1,12 @@
 //! Out of the socket and into messages: requests, then frames, then the handler.
 //!
 //! Not for: what the bytes mean (`http`, `ws`) and what a message does (`handler`).
-//! Rules: a turn reads at most one lent buffer and decodes a stated number of frames; what it had no time for waits in `pending`.
+//! Rules: a turn reads at most one lent buffer and decodes a stated number of frames; what it had no time for waits in `unread`.
 //! Reading stops while the peer itself does not take what waits for it, and while its room has not told what it said before.
 
-use std::time::Instant;
-
-use super::{Connection, Open, Phase};
-use crate::handler::{Conn, Echo, Handler, InRoom};
+use super::deadlines::Moment;
+use super::{Connection, Open, Phase, Unread};
+use crate::handler::{Echo, Handler, InRoom};
 use crate::http::{self, Method, Reject, Request, Response};
 use crate::io::socket::{self, Arrived, READ_BUFFER};
 use crate::route::Route;
@@ -18,18 +17,18 @@ const BACKLOG: usize = 64 * 1024;
 
 /// What a turn has read so far.
 struct Turn {
-    now: Instant,
+    now: Moment,
     frames_left: usize,
     messages: u64,
 }
 
 impl Connection {
     /// Reads and handles what there is. `true`: there is more, for another turn.
-    pub(super) fn read(&mut self, now: Instant) -> bool {
-        let mut turn = Turn { now, frames_left: self.hub.limits.turn_frames, messages: 0 };
+    pub(super) fn read(&mut self, now: Moment) -> bool {
+        let mut turn = Turn { now, frames_left: self.hub.terms.limits.turn_frames, messages: 0 };
         let mut bytes = 0;
-        if !self.pending_is_partial() && self.wants_input() {
-            self.use_pending(&mut turn);
+        if !self.unread_is_partial() && self.wants_input() {
+            self.use_unread(&mut turn);
         }
         while self.readable && self.wants_input() && turn.frames_left > 0 && bytes < READ_BUFFER {
             bytes += self.read_once(&mut turn);
@@ -39,24 +38,30 @@ impl Connection {
             if let Phase::Open(open) = &mut self.phase {
                 open.pinged = None;
             }
-            self.hub.metrics.traffic().bytes_in.add(bytes as u64);
         }
-        if turn.messages > 0 {
-            self.hub.metrics.traffic().messages_in.add(turn.messages);
+        if bytes > 0 || turn.messages > 0 {
+            let traffic = self.hub.terms.metrics.traffic();
+            traffic.bytes_in.add(bytes as u64);
+            traffic.messages_in.add(turn.messages);
         }
-        self.wants_input() && (self.readable || !self.pending_is_partial())
+        self.has_input()
+    }
+
+    /// Whether there is something to read that is wanted now.
+    pub(super) fn has_input(&self) -> bool {
+        (self.readable || !self.unread_is_partial()) && self.wants_input()
     }
 
     /// Whether input is wanted now. If not, something is on its way that will bring another turn.
     pub(super) fn wants_input(&self) -> bool {
         match &self.phase {
-            Phase::Open(_) if self.stopped || self.member.is_ahead() => false,
+            Phase::Open(_) if self.stopped || self.member().is_ahead() => false,
             // What comes after a close is thrown away, but it must be read: unread input would reset the connection.
             Phase::Closing { .. } => !self.ended && !self.broken,
             // One answer at a time.
-            Phase::Head { .. } => self.member.output().outbox.is_empty(),
+            Phase::Head { .. } => self.member().output().outbox.is_empty(),
             Phase::Open(_) => {
-                let output = self.member.output();
+                let output = self.member().output();
                 !(output.outbox.is_closing() || self.blocked && output.outbox.bytes() > BACKLOG)
             }
         }
@@ -83,7 +88,7 @@ impl Connection {
                 0
             }
             Err(error) => {
-                log::debug!("{}: reading failed: {error}", self.member.queue().label());
+                log::debug!("{}: reading failed: {error}", self.member().queue().label());
                 self.readable = false;
                 self.broken = true;
                 0
@@ -93,52 +98,68 @@ impl Connection {
 
     /// Handles bytes that were just read, behind those that wait.
     fn take(&mut self, fresh: &mut [u8], turn: &mut Turn) {
-        if !self.pending.is_empty() {
-            self.pending.extend_from_slice(fresh);
-            return self.use_pending(turn);
+        let mut unread = self.unread.take().map_or_else(Unread::default, |unread| *unread);
+        if unread.bytes.is_empty() {
+            let used = self.handle(fresh, &mut unread, turn);
+            if used < fresh.len() {
+                unread.bytes = fresh[used..].to_vec();
+            }
+            return self.leave_unread(unread);
         }
-        let used = self.handle(fresh, turn);
-        if used < fresh.len() {
-            self.pending = fresh[used..].to_vec();
+        unread.bytes.extend_from_slice(fresh);
+        self.use_up(unread, turn);
+    }
+
+    fn use_unread(&mut self, turn: &mut Turn) {
+        if let Some(unread) = self.unread.take() {
+            self.use_up(*unread, turn);
         }
     }
 
-    fn use_pending(&mut self, turn: &mut Turn) {
-        let mut pending = std::mem::take(&mut self.pending);
-        let used = self.handle(&mut pending, turn);
-        if used < pending.len() {
-            pending.drain(..used);
-            self.pending = pending;
+    fn use_up(&mut self, mut unread: Unread, turn: &mut Turn) {
+        let mut bytes = std::mem::take(&mut unread.bytes);
+        let used = self.handle(&mut bytes, &mut unread, turn);
+        if used < bytes.len() {
+            bytes.drain(..used);
+            unread.bytes = bytes;
+        }
+        self.leave_unread(unread);
+    }
+
+    /// Keeps what the next read goes on from, if there is anything.
+    fn leave_unread(&mut self, unread: Unread) {
+        if unread.skip > 0 || !unread.bytes.is_empty() {
+            self.unread = Some(Box::new(unread));
         }
     }
 
     /// Handles bytes from the front and says how many were used up. Sets `seen` to what is known to be incomplete.
-    fn handle(&mut self, mut input: &mut [u8], turn: &mut Turn) -> usize {
+    fn handle(&mut self, mut input: &mut [u8], unread: &mut Unread, turn: &mut Turn) -> usize {
         let all = input.len();
         loop {
-            if self.skip > 0 {
-                let skipped = self.skip.min(input.len());
-                self.skip -= skipped;
+            if unread.skip > 0 {
+                let skipped = unread.skip.min(input.len());
+                unread.skip -= skipped;
                 input = &mut input[skipped..];
             }
             if input.is_empty() {
-                self.seen = 0;
+                unread.seen = 0;
                 return all;
             }
             match &self.phase {
-                Phase::Head { .. } => match self.head(input, turn) {
+                Phase::Head { .. } => match self.head(input, unread, turn) {
                     Some(used) => input = &mut input[used..],
                     None => return all - input.len(),
                 },
                 Phase::Open(_) => {
-                    self.seen = 0;
+                    unread.seen = 0;
                     self.frames(&mut input, turn);
                     if matches!(self.phase, Phase::Open(_)) {
                         return all - input.len();
                     }
                 }
                 Phase::Closing { .. } => {
-                    self.seen = 0;
+                    unread.seen = 0;
                     return all;
                 }
             }
@@ -146,10 +167,10 @@ impl Connection {
     }
 
     /// Handles one request at the front of `input`; `None` if it is not complete or must wait.
-    fn head(&mut self, input: &[u8], turn: &mut Turn) -> Option<usize> {
-        if turn.frames_left == 0 || !self.member.output().outbox.is_empty() {
+    fn head(&mut self, input: &[u8], unread: &mut Unread, turn: &mut Turn) -> Option<usize> {
+        if turn.frames_left == 0 || !self.member().output().outbox.is_empty() {
             // One answer at a time: the next request waits until this one is written.
-            self.seen = 0;
+            unread.seen = 0;
             return None;
         }
         if let Phase::Head { since, idle } = &mut self.phase
@@ -157,16 +178,16 @@ impl Connection {
         {
             (*since, *idle) = (turn.now, false);
         }
-        match http::parse_more(input, self.seen, &self.hub.limits) {
+        match http::parse_more(input, unread.seen, &self.hub.terms.limits) {
             Ok(None) => {
-                self.seen = input.len();
+                unread.seen = input.len();
                 None
             }
             Ok(Some((request, used))) => {
                 turn.frames_left -= 1;
-                self.seen = 0;
-                self.skip = request.body();
-                self.hub.metrics.requests.add(1);
+                unread.seen = 0;
+                unread.skip = request.body();
+                self.hub.terms.metrics.requests.add(1);
                 match self.serve(&request) {
                     Ok(Some(response)) => self.respond(&request, &response, turn),
                     Ok(None) => {}
@@ -185,16 +206,16 @@ impl Connection {
     fn serve(&mut self, request: &Request) -> Result<Option<Response>, Reject> {
         let hub = self.hub.clone();
         if self.refused {
-            hub.metrics.refused.add(1);
+            hub.terms.metrics.refused.add(1);
             return Err(Reject::busy("this server has as many connections as it can hold"));
         }
-        let route = hub.router.find(request.path(), &hub.limits)?;
+        let route = hub.router.find(request.path(), &hub.terms.limits)?;
         let handler: Box<dyn Handler> = match route {
             Route::Page => return Ok(Some(hub.page.clone())),
             Route::Health if self.stopped || hub.is_draining() => return Ok(Some(Response::text(503, "draining\n"))),
             Route::Health => return Ok(Some(Response::text(200, "ok\n"))),
             Route::Metrics => {
-                let text = hub.metrics.text(&hub.runtime.stats());
+                let text = hub.terms.metrics.text(&hub.runtime.stats());
                 return Ok(Some(Response::new(200, "text/plain; version=0.0.4; charset=utf-8", text)));
             }
             _ if request.upgrade().is_none() => {
@@ -222,21 +243,18 @@ impl Connection {
 
     fn open(&mut self, request: &Request, mut handler: Box<dyn Handler>) {
         let Some(upgrade) = request.upgrade() else { return };
-        self.hub.metrics.upgrades.add(1);
-        self.hub.metrics.sockets.add(1);
-        let conn = Conn::new(self.member.clone());
+        self.hub.terms.metrics.upgrades.add(1);
+        self.hub.terms.metrics.sockets.add(1);
         // Before the handler is told: whatever it makes others send comes behind the answer.
-        self.member.output().outbox.push_own(ws::accept(upgrade));
-        self.guard(|| handler.open(&conn, request));
-        let open =
-            Open { conn, handler, decoder: Decoder::new(Role::Server), pinged: None, patience: self.hub.patience() };
-        self.phase = Phase::Open(Box::new(open));
+        self.member().output().outbox.push_own(ws::accept(upgrade));
+        self.guard(|| handler.open(&self.conn, request));
+        self.phase = Phase::Open(Open { handler, decoder: Decoder::new(Role::Server), pinged: None });
     }
 
     fn respond(&mut self, request: &Request, response: &Response, turn: &Turn) {
         let goes_on = request.keep_alive() && !self.hub.is_draining();
         let answer = response.encode(request.method() == Method::Head, goes_on);
-        self.member.output().outbox.push_own(answer);
+        self.member().output().outbox.push_own(answer);
         if goes_on {
             self.phase = Phase::Head { since: turn.now, idle: true };
             // Often there is room at once, and the next request of a pipeline need not wait for another turn.
@@ -255,38 +273,38 @@ impl Connection {
             return;
         };
         while turn.frames_left > 0 && !input.is_empty() {
-            match open.decoder.decode(input, &self.hub.limits) {
+            match open.decoder.decode(input, &self.hub.terms.limits) {
                 Ok(None) => break,
                 Ok(Some(Event::Message(message))) => {
                     turn.messages += 1;
-                    self.guard(|| open.handler.message(&open.conn, message));
+                    self.guard(|| open.handler.message(&self.conn, message));
                 }
                 Ok(Some(Event::Ping(payload))) => {
                     // An outbox keeps the latest pong only. Whoever takes what is sent gets one for each ping.
-                    if !self.blocked && !self.member.output().outbox.is_empty() {
+                    if !self.blocked && !self.member().output().outbox.is_empty() {
                         self.write(turn.now);
                     }
-                    self.member.output().outbox.push_pong(&payload);
+                    self.member().output().outbox.push_pong(&payload);
                 }
                 Ok(Some(Event::Pong(_))) => {}
                 Ok(Some(Event::Close(theirs))) => {
                     let frame = ws::close_reply(theirs.as_ref());
                     // 1005 stands for "no code": it is told to the handler and never sent.
-                    self.member.close(theirs.unwrap_or_else(|| Close::new(CloseCode(1005), "")), frame);
+                    self.member().close(theirs.unwrap_or_else(|| Close::new(CloseCode(1005), "")), frame);
                 }
                 Err(breach) => {
-                    log::debug!("{}: closed with {breach}", self.member.queue().label());
+                    log::debug!("{}: closed with {breach}", self.member().queue().label());
                     let frame = breach.frame();
-                    self.member.close(breach, frame);
+                    self.member().close(breach, frame);
                 }
             }
             turn.frames_left -= 1;
-            let output = self.member.output();
-            if output.outbox.is_closing() || output.outbox.bytes() > BACKLOG.max(self.hub.limits.outbox_bytes) {
+            let output = self.member().output();
+            if output.outbox.is_closing() || output.outbox.bytes() > BACKLOG.max(self.hub.terms.limits.outbox_bytes) {
                 break;
             }
             drop(output);
-            if self.member.is_ahead() {
+            if self.member().is_ahead() {
                 break;
             }
         }

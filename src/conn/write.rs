@@ -5,12 +5,12 @@
 //! socket; a peer that takes nothing is noticed by the time since it last took something.
 
 use std::cell::Cell;
-use std::io::{self, IoSlice};
-use std::time::Instant;
+use std::io;
 
 use bytes::Bytes;
 
 use super::Connection;
+use super::deadlines::Moment;
 use crate::io::socket::{self, MAX_PIECES};
 
 /// System calls for one connection before others get their turn.
@@ -23,20 +23,20 @@ thread_local! {
 
 impl Connection {
     /// Writes what waits, as far as there is room.
-    pub(super) fn write(&mut self, now: Instant) {
+    pub(super) fn write(&mut self, now: Moment) {
         if self.blocked || self.broken {
             return;
         }
         let mut batch = BATCH.take();
         let (mut bytes, mut calls) = (0, 0);
         loop {
-            let mut output = self.member.output();
+            let mut output = self.member().output();
             if output.outbox.is_empty() {
                 break;
             }
             if calls == WRITES {
                 drop(output);
-                self.member.signal(super::MORE);
+                self.member().signal(super::MORE);
                 break;
             }
             let begun = output.outbox.lend(&mut batch, MAX_PIECES);
@@ -44,11 +44,14 @@ impl Connection {
             calls += 1;
             let sent = self.send(&batch, begun);
             let written = sent.as_ref().map_or(0, |sent| sent.unwrap_or(0));
-            self.member.output().outbox.give_back(&mut batch, written);
+            let more = self.member().output().outbox.give_back(&mut batch, written);
             match sent {
                 Ok(Some(_)) => {
                     bytes += written;
                     self.stalled = None;
+                    if !more {
+                        break;
+                    }
                 }
                 Ok(None) => {
                     self.blocked = true;
@@ -56,7 +59,7 @@ impl Connection {
                     break;
                 }
                 Err(error) => {
-                    log::debug!("{}: writing failed: {error}", self.member.queue().label());
+                    log::debug!("{}: writing failed: {error}", self.member().queue().label());
                     self.broken = true;
                     break;
                 }
@@ -64,7 +67,7 @@ impl Connection {
         }
         BATCH.set(batch);
         if calls > 0 {
-            let traffic = self.hub.metrics.traffic();
+            let traffic = self.hub.terms.metrics.traffic();
             traffic.writes.add(calls as u64);
             traffic.bytes_out.add(bytes as u64);
         }
@@ -72,16 +75,7 @@ impl Connection {
 
     /// One system call for all of `batch`, without the first `begun` bytes.
     fn send(&self, batch: &[Bytes], begun: usize) -> io::Result<Option<usize>> {
-        if let [frame] = batch {
-            return socket::write_gathered(&self.socket, &[IoSlice::new(&frame[begun..])]);
-        }
-        let mut pieces = [IoSlice::new(&[]); MAX_PIECES];
-        for (piece, frame) in pieces.iter_mut().zip(batch) {
-            *piece = IoSlice::new(frame);
-        }
-        if let (Some(piece), Some(frame)) = (pieces.first_mut(), batch.first()) {
-            *piece = IoSlice::new(&frame[begun..]);
-        }
-        socket::write_gathered(&self.socket, &pieces[..batch.len().min(MAX_PIECES)])
+        let frames = batch.iter().enumerate().map(|(i, frame)| if i == 0 { &frame[begun..] } else { &frame[..] });
+        socket::write_together(&self.socket, frames)
     }
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use polling::{Event, PollMode};
 use singletrack_queues::{Parker, Source, WeakSource};
-use wait::{Ready, Waiter};
+use wait::{Events, Waiter};
 
 /// Bits of a key that are the index; the others are the generation. With 64 bits that is half of them.
 const INDEX_BITS: u32 = if usize::BITS == 64 { 32 } else { 20 };
@@ -43,14 +43,29 @@ impl Key {
     fn index(self) -> usize {
         self.0 & INDEX_MASK
     }
+
+    fn generation(self) -> u32 {
+        (self.0 >> INDEX_BITS) as u32
+    }
 }
 
-/// Who is told of events.
-enum Told {
+/// Who is told of events, and of which generation they must be: each has the generation itself, so that all of it is two words.
+enum Entry {
     /// Nobody yet: what came so far.
-    Later(u64),
-    Source(Source),
-    Weak(WeakSource),
+    Later(u32, u64),
+    Source(u32, Source),
+    Weak(u32, WeakSource),
+}
+
+/// There is one for each socket.
+const _: () = assert!(size_of::<Entry>() <= 16);
+
+impl Entry {
+    fn generation(&self) -> u32 {
+        match *self {
+            Entry::Later(generation, _) | Entry::Source(generation, _) | Entry::Weak(generation, _) => generation,
+        }
+    }
 }
 
 /// Sources to be dropped when the table is not locked any more; as a rule none, which allocates nothing.
@@ -59,59 +74,58 @@ type Passed = Vec<Source>;
 /// Who is told what, by index.
 #[derive(Default)]
 struct Table {
-    entries: slab::Slab<(Key, Told)>,
+    entries: slab::Slab<Entry>,
     /// Grows with each registration; wraps within the bits that a key has for it.
     generation: usize,
 }
 
 impl Table {
     fn insert(&mut self) -> io::Result<Key> {
+        super::make_room(&mut self.entries);
         let entry = self.entries.vacant_entry();
         if entry.key() >= INDEX_LIMIT {
             return Err(io::Error::new(io::ErrorKind::OutOfMemory, "one poller cannot watch more sockets"));
         }
         self.generation = self.generation.wrapping_add(1);
         let key = Key::new(entry.key(), self.generation);
-        entry.insert((key, Told::Later(0)));
+        entry.insert(Entry::Later(key.generation(), 0));
         Ok(key)
     }
 
-    fn remove(&mut self, key: Key) -> Option<Told> {
-        match self.entries.get(key.index()) {
-            Some((owner, _)) if *owner == key => Some(self.entries.remove(key.index()).1),
-            _ => None,
-        }
+    /// What is there now, if it is what `key` was given to.
+    fn get(&mut self, key: Key) -> Option<&mut Entry> {
+        self.entries.get_mut(key.index()).filter(|entry| entry.generation() == key.generation())
+    }
+
+    fn remove(&mut self, key: Key) -> Option<Entry> {
+        self.get(key)?;
+        Some(self.entries.remove(key.index()))
     }
 
     /// Says who is told, and tells what came before.
-    fn attach(&mut self, key: Key, source: &Source, now: Told) {
-        match self.entries.get_mut(key.index()) {
-            Some((owner, told)) if *owner == key => {
-                if let Told::Later(bits) = *told {
-                    source.merge(bits);
-                }
-                *told = now;
-            }
-            _ => {}
+    fn attach(&mut self, key: Key, source: &Source, now: Entry) {
+        let Some(entry) = self.get(key) else { return };
+        if let Entry::Later(_, bits) = *entry {
+            source.merge(bits);
         }
+        *entry = now;
     }
 
     #[must_use = "what is in it may end when it is dropped, which takes the lock of the table"]
-    fn deliver(&mut self, ready: &[Ready]) -> Passed {
+    fn deliver(&mut self, ready: Events<'_>) -> Passed {
         let mut passed = Passed::new();
         for event in ready {
-            let key = Key(event.key);
-            match self.entries.get_mut(key.index()) {
-                Some((owner, Told::Source(source))) if *owner == key => source.merge(event.bits),
-                Some((owner, Told::Weak(source))) if *owner == key => {
+            match self.get(Key(event.key)) {
+                Some(Entry::Source(_, source)) => source.merge(event.bits),
+                Some(Entry::Weak(_, source)) => {
                     if let Some(source) = source.upgrade() {
                         source.merge(event.bits);
                         passed.push(source);
                     }
                 }
-                Some((owner, Told::Later(bits))) if *owner == key => *bits |= event.bits,
+                Some(Entry::Later(_, bits)) => *bits |= event.bits,
                 // Taken from the system before its registration was closed: nobody's event any more.
-                _ => log::trace!("dropped a stale event of key {:#x}", key.0),
+                None => log::trace!("dropped a stale event of key {:#x}", event.key),
             }
         }
         passed
@@ -186,7 +200,7 @@ impl Poller {
         self.table().entries.len()
     }
 
-    fn deliver(&self, ready: &[Ready]) {
+    fn deliver(&self, ready: Events<'_>) {
         // Bound to a name: dropped after the lock is released. The program may have dropped its last handles meanwhile.
         let passed = self.table().deliver(ready);
         drop(passed);
@@ -233,13 +247,15 @@ pub struct Attach {
 impl Attach {
     /// From now on `source` is told, of what has happened since the registration, too.
     pub fn to(self, source: Source) {
-        self.poller.table().attach(self.key, &source, Told::Source(source.clone()));
+        let entry = Entry::Source(self.key.generation(), source.clone());
+        self.poller.table().attach(self.key, &source, entry);
     }
 
     /// As [`to`](Self::to), but the registration does not keep the source: it ends when the program's last handle is dropped,
     /// and with it the registration, if its handler owns that.
     pub fn to_weak(self, source: &Source) {
-        self.poller.table().attach(self.key, source, Told::Weak(source.downgrade()));
+        let entry = Entry::Weak(self.key.generation(), source.downgrade());
+        self.poller.table().attach(self.key, source, entry);
     }
 }
 
@@ -278,6 +294,7 @@ impl<S: AsFd + fmt::Debug> fmt::Debug for Registered<S> {
 
 #[cfg(test)]
 mod tests {
+    use super::wait::Ready;
     use super::*;
     use crate::io::READABLE;
     use singletrack_queues::Queue;
@@ -320,7 +337,7 @@ mod tests {
 
         // A worker has taken the event from the system and has not delivered it yet ...
         let mut taken = Vec::new();
-        poller.waiter.poll(&mut |ready| taken.extend_from_slice(ready));
+        poller.waiter.poll(&mut |ready| taken.extend(ready));
         assert_eq!(taken.len(), 1);
         let (number, index) = (first.as_raw_fd(), first.key.index());
         // ... when the connection is closed and both its index and its descriptor number get a new owner.
@@ -331,11 +348,11 @@ mod tests {
         let second = register(&poller, second, source);
         assert_eq!((second.as_raw_fd(), second.key.index()), (number, index), "the test must reuse both");
 
-        poller.deliver(&taken);
+        poller.deliver(&mut taken.into_iter());
         queue.sync(|| {});
         assert!(told_first.try_recv().is_err() && told_second.try_recv().is_err());
         // The second owner hears of its own events.
-        poller.deliver(&[Ready { key: second.key.0, bits: READABLE }]);
+        poller.deliver(&mut [Ready { key: second.key.0, bits: READABLE }].into_iter());
         assert_eq!(told_second.recv_timeout(SOON).unwrap(), READABLE);
     }
 

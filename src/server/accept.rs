@@ -29,7 +29,7 @@ const RETRY: u64 = FIRST_FREE_BIT << 2;
 /// Connections accepted before others get their turn.
 const TURN: usize = 64;
 /// Connections beyond the capacity that may be on their way to a 503.
-const REFUSALS: usize = 32;
+pub(super) const REFUSALS: usize = 32;
 /// How long connections are left waiting when they cannot be accepted: doubled each time, up to the second value.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
@@ -108,12 +108,12 @@ impl Accepting {
             match socket::accept(&self.listener) {
                 Ok(Some(stream)) => {
                     self.pause = PAUSE.0;
-                    self.hub.metrics.accepted.add(1);
+                    self.hub.terms.metrics.accepted.add(1);
                     Connection::start(&self.hub, stream, open >= self.capacity);
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    self.hub.metrics.accept_errors.add(1);
+                    self.hub.terms.metrics.accept_errors.add(1);
                     if !socket::out_of_descriptors(&error) {
                         log::warn!("accepting a connection failed: {error}");
                         return self.pause();
@@ -136,7 +136,7 @@ impl Accepting {
         let accepted = socket::accept(&self.listener);
         let refused = matches!(accepted, Ok(Some(_)));
         if let Ok(Some(stream)) = accepted {
-            self.hub.metrics.refused.add(1);
+            self.hub.terms.metrics.refused.add(1);
             refuse(&stream);
         }
         self.spare = spare();

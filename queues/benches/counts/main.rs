@@ -10,13 +10,20 @@
 //! `queues/benches/counts/limits.txt`. Ends with 1 if a count differs, in either direction, with 2 for a bad argument or
 //! where nothing can be counted.
 //!
+//! What these counts cannot tell is whether an operation gets faster with more cores. So two threads also do the same
+//! operations apart, under lackey, which traces all that they touch: no line of memory that both touch may be written by an
+//! operation. With many cores that is what the throughput of Q4, Q6 and Q9 hangs on (see the bench `workloads`); the counts
+//! say it on two.
+//!
 //! The clock of a program under valgrind is a system call; outside, it is none. And the allocator's own instructions are
 //! not in the counts.
 //!
 //! Where to look: `operations` does what is counted, `meter` counts it, `callgrind` starts the child and reads its file,
-//! `limits` compares. The allocations are also checked by an ordinary test, `queues/tests/counts.rs`.
+//! `limits` compares; `apart` does what two threads do, `lackey` traces it. The allocations are also checked by an ordinary test, `queues/tests/counts.rs`.
 
+mod apart;
 mod callgrind;
+mod lackey;
 mod limits;
 mod meter;
 mod operations;
@@ -54,7 +61,7 @@ struct Arguments {
     #[arg(long)]
     update: bool,
     /// Add something to each operation, to see that it is found
-    #[arg(long = "break", value_name = "FAULT", value_parser = meter::FAULTS, conflicts_with = "update")]
+    #[arg(long = "break", value_name = "FAULT", value_parser = faults_known(), conflicts_with = "update")]
     fault: Option<String>,
     /// Accepted because `cargo bench` passes it; it has no effect
     #[arg(long, hide = true)]
@@ -62,6 +69,9 @@ struct Arguments {
     /// Do the operations here and print what the allocator counted
     #[arg(long, hide = true)]
     in_child: bool,
+    /// Do here what two threads do apart
+    #[arg(long, hide = true)]
+    apart_in_child: bool,
 }
 
 fn main() {
@@ -72,10 +82,24 @@ fn main() {
     if arguments.in_child {
         return child();
     }
-    if let Err(sentence) = compare(&arguments) {
-        eprintln!("counts: {sentence}");
-        exit(2);
+    if arguments.apart_in_child {
+        return apart::child(arguments.fault.as_deref());
     }
+    match compare(&arguments) {
+        Ok(faults) if faults.is_empty() => {}
+        Ok(faults) => {
+            faults.iter().for_each(|fault| eprintln!("counts: {fault}"));
+            exit(1);
+        }
+        Err(sentence) => {
+            eprintln!("counts: {sentence}");
+            exit(2);
+        }
+    }
+}
+
+fn faults_known() -> Vec<&'static str> {
+    meter::FAULTS.into_iter().chain([apart::FAULT]).collect()
 }
 
 /// Does everything, and prints a line for each stretch, in the order in which callgrind's file has them.
@@ -88,7 +112,36 @@ fn child() {
     }
 }
 
-fn compare(arguments: &Arguments) -> Result<(), String> {
+/// Counts what there is to count, and says what differs.
+fn compare(arguments: &Arguments) -> Result<Vec<String>, String> {
+    let fault = arguments.fault.as_deref();
+    let mut faults = Vec::new();
+    if fault != Some(apart::FAULT) {
+        faults.extend(compare_costs(arguments)?);
+    }
+    if !arguments.update && fault.is_none_or(|fault| fault == apart::FAULT) {
+        faults.extend(compare_apart(arguments)?);
+    }
+    Ok(faults)
+}
+
+/// Whether threads that have nothing to do with one another get in each other's way.
+fn compare_apart(arguments: &Arguments) -> Result<Vec<String>, String> {
+    let seen = lackey::run(&with_fault("--apart-in-child", arguments.fault.as_deref()))?;
+    let mut text = if arguments.json { String::new() } else { lackey::HEAD.to_owned() };
+    seen.iter().for_each(|seen| text += &seen.line(arguments.json));
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    Ok(seen.iter().filter_map(lackey::Seen::fault).collect())
+}
+
+/// What a child is started with.
+fn with_fault<'a>(child: &'a str, fault: Option<&'a str>) -> Vec<&'a str> {
+    let mut arguments = vec![child];
+    arguments.extend(fault.iter().flat_map(|fault| ["--break", *fault]));
+    arguments
+}
+
+fn compare_costs(arguments: &Arguments) -> Result<Vec<String>, String> {
     if !cfg!(target_arch = "x86_64") {
         return Err("instructions are counted on x86-64 only".to_owned());
     }
@@ -107,7 +160,7 @@ fn compare(arguments: &Arguments) -> Result<(), String> {
     // Whoever reads it may have read enough.
     let _ = std::io::stdout().write_all(table(&costs, &limits, arguments.json).as_bytes());
     if arguments.update {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let same = rustc == limits.rustc;
     if !same {
@@ -116,12 +169,7 @@ fn compare(arguments: &Arguments) -> Result<(), String> {
             limits.rustc
         );
     }
-    let faults = faults(&costs, &limits, if same { SAME_COMPILER } else { OTHER_COMPILER });
-    faults.iter().for_each(|fault| eprintln!("counts: {fault}"));
-    if !faults.is_empty() {
-        exit(1);
-    }
-    Ok(())
+    Ok(faults(&costs, &limits, if same { SAME_COMPILER } else { OTHER_COMPILER }))
 }
 
 /// The compiler, as it says it itself: the one of this directory, which also compiled this.
@@ -133,9 +181,7 @@ fn rustc() -> Result<String, String> {
 
 /// The least of all stretches of each operation, divided among its operations.
 fn costs(fault: Option<&str>) -> Result<Vec<(String, Cost)>, String> {
-    let mut arguments = vec!["--in-child"];
-    arguments.extend(fault.iter().flat_map(|fault| ["--break", *fault]));
-    let (output, parts) = callgrind::run(&arguments)?;
+    let (output, parts) = callgrind::run(&with_fault("--in-child", fault))?;
     let mut costs: Vec<(String, Cost)> = Vec::new();
     let mut parts = parts.into_iter();
     for line in output.lines() {

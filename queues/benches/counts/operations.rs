@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use singletrack_queues::{
     Budget, ConcurrentQueue, Group, Isolated, MainQueue, Once, Qos, Queue, Runtime, Semaphore, Source, WorkItem,
-    Workloop,
+    Workloop, join, scope,
 };
 
 use super::meter::{self, count};
@@ -40,6 +40,7 @@ pub(crate) const ALL: &[fn()] = &[
     semaphore,
     timers,
     parallel_loop,
+    pieces,
     main_queue,
     once,
     queues,
@@ -328,6 +329,23 @@ fn parallel_loop() {
     meter::begin();
     runtime().apply(OPS as usize, |i| _ = black_box(i));
     meter::end("apply, one more of a loop", OPS);
+}
+
+fn pieces() {
+    runtime().scope(|_| {
+        // On the worker, which takes all back: there is no other.
+        scope(|scope| {
+            count("spawn in a scope", OPS, || scope.spawn(|| _ = black_box(0)));
+            meter::begin();
+        });
+        meter::end("run a piece of a scope", OPS);
+        count("join", OPS, || _ = join(|| black_box(0), || black_box(0)));
+        // Beyond what is left to others.
+        scope(|scope| {
+            (0..2_000).for_each(|_| scope.spawn(|| ()));
+            count("spawn in a scope, done at once", OPS, || scope.spawn(|| _ = black_box(0)));
+        });
+    });
 }
 
 fn main_queue() {

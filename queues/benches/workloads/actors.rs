@@ -1,5 +1,5 @@
 //! The workloads on busy serial queues that own a state: Q1, Q3, Q4, Q5, Q6 and Q9. Here too: what a peer's queues
-//! must be able to do; `idle` and `tree` build on it.
+//! must be able to do; `idle`, `tree` and `savina` build on it.
 //!
 //! A workload is an `Actor` (a state, and what a message does to it), written once and compiled for each peer: a peer of
 //! closures submits `move |actor| actor.receive(message)`, a peer of tasks sends the message through its channel. So
@@ -48,7 +48,7 @@ pub(crate) fn ask<R: Queues, A: Actor, T: Send + 'static>(
 }
 
 /// Visits every queue at the same time and waits until all of them are done with what came before.
-fn settle<R: Queues, A: Actor>(queues: &[R::Queue<A>], visit: fn(&mut A)) {
+pub(crate) fn settle<R: Queues, A: Actor>(queues: &[R::Queue<A>], visit: fn(&mut A)) {
     let latch = Latch::new(queues.len() as u64);
     for queue in queues {
         let latch = Arc::clone(&latch);

@@ -1,4 +1,4 @@
-//! The workloads Q1-Q15 on singletrack and on its Rust peers, in the same run.
+//! The workloads Q1-Q19 on singletrack and on its Rust peers, in the same run.
 //!
 //! ```text
 //! cargo bench -p singletrack-queues --bench workloads -- [Q1 Q4 ...] [--peer NAME] [--json]
@@ -10,10 +10,17 @@
 //! runtime, verifies its result and ends the runtime again. A wrong result ends the program with a sentence and status 1, a bad argument
 //! with status 2. Compare figures of one run only.
 //!
+//! With several numbers of workers, `--workers 1,2,4`, each is a row of its own, and they take turns like the peers. So this is
+//! the one command for how throughput grows with the cores, where there are as many:
+//!
+//! ```text
+//! cargo bench -p singletrack-queues --bench workloads -- Q4 Q6 Q9 --workers 1,2,4,8,16 [--json]
+//! ```
+//!
 //! All peers allocate with mimalloc: the global allocator is chosen when a program is compiled, and with glibc's it is
 //! the allocator that would be measured. Memory (Q11) is measured in a fresh process for each peer and round.
 //!
-//! Where to look: `workloads` has the list, `actors`, `idle`, `tree` and `blocks` what each does and verifies,
+//! Where to look: `workloads` has the list, `actors`, `idle`, `tree`, `savina` and `blocks` what each does and verifies,
 //! `peers` who does it.
 
 mod actors;
@@ -22,6 +29,7 @@ mod idle;
 mod measure;
 mod peers;
 mod report;
+mod savina;
 mod tree;
 mod verify;
 mod workloads;
@@ -57,9 +65,9 @@ struct Arguments {
     /// Multiplies every count: above 0, at most 10
     #[arg(long, value_name = "F", default_value_t = 1.0, value_parser = scale)]
     scale: f64,
-    /// Workers of each runtime, 1 to 1,024 [default: one for each core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    workers: Option<u16>,
+    /// Workers of each runtime, 1 to 1,024; a list measures each number [default: one for each core]
+    #[arg(long, value_name = "N,..", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Vec<u16>,
     /// Seconds that a peer may spend on one workload before it sits out the remaining rounds
     #[arg(long, value_name = "SECONDS", default_value_t = 6, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     budget: u64,
@@ -106,7 +114,11 @@ fn scale(text: &str) -> Result<f64, String> {
 fn main() {
     let arguments = Arguments::parse();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let load = Load { scale: arguments.scale, workers: arguments.workers.map_or(cores, usize::from) };
+    let mut workers: Vec<usize> = arguments.workers.iter().copied().map(usize::from).collect();
+    if workers.is_empty() {
+        workers.push(cores);
+    }
+    let loads: Vec<Load> = workers.iter().map(|&workers| Load { scale: arguments.scale, workers }).collect();
     let mut peers: Vec<&dyn Peer> = Vec::new();
     for (number, peer) in PEERS.iter().enumerate() {
         if arguments.peers.is_empty() || arguments.peers.contains(&number) {
@@ -118,18 +130,20 @@ fn main() {
 
     if arguments.in_child {
         verify::now_running(cases[0].w, peers[0].name());
-        print_for_parent((cases[0].run)(peers[0], &load));
+        print_for_parent((cases[0].run)(peers[0], &loads[0]));
         return;
     }
 
     let report = Report::new(arguments.json, peers.iter().map(|peer| peer.name()).collect());
-    report.begin(load.workers, arguments.rounds, load.scale);
+    report.begin(&workers, arguments.rounds, arguments.scale);
     let mut measured = false;
     for case in cases {
         let budget = Duration::from_secs(arguments.budget);
-        let results = measure_case(case, &peers, &load, arguments.rounds, budget, &report);
-        report.row(case, &results);
-        measured |= results.iter().any(Option::is_some);
+        let results = measure_case(case, &peers, &loads, arguments.rounds, budget, &report);
+        for (load, results) in loads.iter().zip(&results) {
+            report.row(case, (loads.len() > 1).then_some(load.workers), results);
+            measured |= results.iter().any(Option::is_some);
+        }
     }
     if !measured {
         eprintln!("workloads: nothing was measured: no peer that was named does a workload that was named.");
@@ -137,21 +151,23 @@ fn main() {
     }
 }
 
-/// The medians of a case, one for each peer.
+/// The medians of a case: for each load, one for each peer.
 fn measure_case(
     case: &Case,
     peers: &[&dyn Peer],
-    load: &Load,
+    loads: &[Load],
     rounds: u32,
     budget: Duration,
     report: &Report,
-) -> Vec<Option<Sample>> {
-    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); peers.len()];
-    let mut spent = vec![Duration::ZERO; peers.len()];
+) -> Vec<Vec<Option<Sample>>> {
+    let takers: Vec<(&Load, &dyn Peer)> =
+        loads.iter().flat_map(|load| peers.iter().map(move |&peer| (load, peer))).collect();
+    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); takers.len()];
+    let mut spent = vec![Duration::ZERO; takers.len()];
     for round in 1..=rounds {
-        for turn in 0..peers.len() {
-            let number = (turn + round as usize - 1) % peers.len();
-            let peer = peers[number];
+        for turn in 0..takers.len() {
+            let number = (turn + round as usize - 1) % takers.len();
+            let (load, peer) = takers[number];
             let sits_out = round > 1 && (samples[number].is_empty() || spent[number] >= budget);
             if sits_out {
                 continue;
@@ -165,8 +181,8 @@ fn measure_case(
             samples[number].extend(sample);
         }
     }
-    let median = |rounds: Vec<Sample>| (!rounds.is_empty()).then(|| medians(&rounds));
-    samples.into_iter().map(median).collect()
+    let median = |rounds: &Vec<Sample>| (!rounds.is_empty()).then(|| medians(rounds));
+    samples.chunks(peers.len()).map(|samples| samples.iter().map(median).collect()).collect()
 }
 
 /// Runs a case in a fresh process, so that memory which others left behind is not counted.

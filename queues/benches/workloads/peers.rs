@@ -26,6 +26,7 @@ pub(crate) trait Peer: Sync {
     fn q5(&self, _: &Load) -> Option<Sample> { None }
     fn q6(&self, _: &Load) -> Option<Sample> { None }
     fn q7(&self, _: &Load) -> Option<Sample> { None }
+    fn q7o(&self, _: &Load) -> Option<Sample> { None }
     fn q8(&self, _: &Load) -> Option<Sample> { None }
     fn q8j(&self, _: &Load) -> Option<Sample> { None }
     fn q8q(&self, _: &Load) -> Option<Sample> { None }
@@ -37,6 +38,10 @@ pub(crate) trait Peer: Sync {
     fn q14(&self, _: &Load) -> Option<Sample> { None }
     fn q15(&self, _: &Load) -> Option<Sample> { None }
     fn q15u(&self, _: &Load) -> Option<Sample> { None }
+    fn q16(&self, _: &Load) -> Option<Sample> { None }
+    fn q17(&self, _: &Load) -> Option<Sample> { None }
+    fn q18(&self, _: &Load) -> Option<Sample> { None }
+    fn q19(&self, _: &Load) -> Option<Sample> { None }
 }
 
 /// All peers, ourselves first.
@@ -66,6 +71,18 @@ macro_rules! actor_workloads {
         }
         fn q12(&self, load: &Load) -> Option<Sample> {
             Some(idle::q12::<$queues>(load))
+        }
+        fn q16(&self, load: &Load) -> Option<Sample> {
+            Some(savina::q16::<$queues>(load))
+        }
+        fn q17(&self, load: &Load) -> Option<Sample> {
+            Some(savina::q17::<$queues>(load))
+        }
+        fn q18(&self, load: &Load) -> Option<Sample> {
+            Some(savina::q18::<$queues>(load))
+        }
+        fn q19(&self, load: &Load) -> Option<Sample> {
+            Some(savina::q19::<$queues>(load))
         }
     };
 }

@@ -23,23 +23,27 @@ impl Report {
     }
 
     /// What was measured on, and the table's head.
-    pub(crate) fn begin(&self, workers: usize, rounds: u32, scale: f64) {
+    pub(crate) fn begin(&self, workers: &[usize], rounds: u32, scale: f64) {
         if self.json {
             return;
         }
+        let workers: Vec<String> = workers.iter().map(usize::to_string).collect();
+        let workers = workers.join(", ");
         let mut text = format!("{workers} workers, median of {rounds} rounds, scale {scale}, allocator mimalloc; ");
         text += "`-`: not supported\n";
         text += &self.line("", "", |peer| self.peers[peer].to_owned());
         print(&text);
     }
 
-    /// The results of a case: one for each peer, in the order of the peers.
-    pub(crate) fn row(&self, case: &Case, results: &[Option<Sample>]) {
+    /// The results of a case: one for each peer, in the order of the peers. The number of workers is part of the metric's
+    /// name where it tells rows apart.
+    pub(crate) fn row(&self, case: &Case, workers: Option<usize>, results: &[Option<Sample>]) {
         if self.progress {
             eprint!("\r\x1b[K");
         }
         let mut text = String::new();
         for (metric, name) in case.metrics.iter().enumerate() {
+            let name = &workers.map_or((*name).to_owned(), |workers| format!("{name} W={workers}"));
             if self.json {
                 for (peer, result) in self.peers.iter().zip(results) {
                     if let Some(sample) = result {
@@ -56,7 +60,7 @@ impl Report {
 
     /// A line of the table: two words, and a cell for each peer.
     fn line(&self, w: &str, metric: &str, cell: impl Fn(usize) -> String) -> String {
-        let mut text = format!("{w:<6}{metric:<14}");
+        let mut text = format!("{w:<6}{metric:<20}");
         for peer in 0..self.peers.len() {
             text += &format!("  {:>width$}", cell(peer), width = self.width);
         }

@@ -1,6 +1,6 @@
 //! The list of workloads: names, metrics, sizes, and which method of a peer runs each.
 //!
-//! What a workload does is in `actors`, `idle`, `tree` and `blocks`; this file is what `--help` and the report know of it. A new
+//! What a workload does is in `actors`, `idle`, `tree`, `savina` and `blocks`; this file is what `--help` and the report know of it. A new
 //! workload is a line in `CASES` and a method of `Peer`.
 
 use super::measure::Sample;
@@ -36,7 +36,8 @@ pub(crate) const ABOUT: &[(&str, &str)] = &[
     ("Q4", "two threads submit 4 M blocks to 10,000 queues"),
     ("Q5", "two queues bounce one message 1 M times"),
     ("Q6", "64 tokens make 2 M hops round 1,000 queues"),
-    ("Q7", "1 M one-shot blocks, waited for as a group"),
+    ("Q7", "1 M one-shot blocks, waited for together"),
+    ("Q7o", "Q7 from a thread that is no worker"),
     ("Q8", "a tree of 1 M leaves, every node a task"),
     ("Q8j", "the same sum by a fork and join of halves"),
     ("Q8q", "the tree of Q8, every node a queue of its own"),
@@ -48,6 +49,10 @@ pub(crate) const ABOUT: &[(&str, &str)] = &[
     ("Q14", "100,000 timers within 2 s on one queue"),
     ("Q15", "1,000 blocks that sleep 10 ms and say so"),
     ("Q15u", "Q15 with blocks that do not say so"),
+    ("Q16", "Savina's big: 120 queues, 2.4 M pings to random ones, answered"),
+    ("Q17", "Savina's chameneos: 100 creatures, 400,000 meetings at one mall"),
+    ("Q18", "Savina's bounded buffer: 40 producers, 40 consumers, 400,000 items"),
+    ("Q19", "Savina's sieve: primes below 100,000, a growing line of filters"),
 ];
 
 const fn case(w: &'static str, metrics: &'static [&'static str], run: fn(&dyn Peer, &Load) -> Option<Sample>) -> Case {
@@ -67,6 +72,7 @@ pub(crate) const CASES: &[Case] = &[
     case("Q5", &["ns/hop"], |peer, load| peer.q5(load)),
     case("Q6", &["Mhops/s"], |peer, load| peer.q6(load)),
     case("Q7", &["Mops/s"], |peer, load| peer.q7(load)),
+    case("Q7o", &["Mops/s"], |peer, load| peer.q7o(load)),
     case("Q8", &["ms"], |peer, load| peer.q8(load)),
     case("Q8j", &["ms"], |peer, load| peer.q8j(load)),
     case("Q8q", &["ms"], |peer, load| peer.q8q(load)),
@@ -79,6 +85,10 @@ pub(crate) const CASES: &[Case] = &[
     case("Q14", &["p50 us", "p99 us", "CPU s"], |peer, load| peer.q14(load)),
     case("Q15", &["ms", "peak threads"], |peer, load| peer.q15(load)),
     case("Q15u", &["ms", "peak threads"], |peer, load| peer.q15u(load)),
+    case("Q16", &["Mmessages/s"], |peer, load| peer.q16(load)),
+    case("Q17", &["Mmeetings/s"], |peer, load| peer.q17(load)),
+    case("Q18", &["Mitems/s"], |peer, load| peer.q18(load)),
+    case("Q19", &["ms"], |peer, load| peer.q19(load)),
 ];
 
 /// The largest power of ten that is not above `count`.

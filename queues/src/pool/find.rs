@@ -1,15 +1,20 @@
 //! Where runnables wait for a worker, and how one is found: the only door to crossbeam-deque.
 //!
-//! Three places. Each thread has a *next* slot (the runnable it submitted last: run next, while its data is warm) and a
-//! FIFO deque; all share an injector for what comes from other threads. A thread takes from its slot, its deque, the
-//! injector, then steals half of somebody's deque, starting at a random one.
+//! Four places. Each thread has a *next* slot (the runnable it submitted last: run next, while its data is warm), a
+//! FIFO deque, and a line of what is put off; all share an injector for what comes from other threads. A thread takes from its
+//! slot, its deque, the injector, moves what is put off into its deque, then steals half of somebody's deque, starting at a
+//! random one.
 //!
 //! That is the line of the default class. Each other class of service has a line of its own, shared by all: little stands
 //! in the higher ones, and the lower ones are in no hurry. A program that uses no classes pays one load of a flag for them.
 //!
 //! The slot cannot be stolen by a searching worker: a message that hops between two queues stays on one core. So that it
 //! never hides work, a displaced runnable goes to the deque, the slot is used a bounded number of times in a row, and
-//! the monitor empties the slot of a thread that sits in one block for long.
+//! the monitor empties the slot of a thread that sits in one block for long. What is put off cannot be stolen either, since
+//! it shall wait for more to come; it gets its round by [`Patience`](super::patience::Patience), or from the monitor.
+//!
+//! What a running block left for others (`pieces`) stands in one more deque of its thread: it is no runnable, and whoever looks
+//! for one comes to it last, because its own thread comes back to it anyway.
 //! Not for: waking anybody (`sleep`).
 
 use std::cell::Cell;
@@ -39,6 +44,9 @@ pub(crate) struct Shared {
 /// The part of one thread that others may take from.
 pub(crate) struct Exposed {
     stealer: Stealer<Runnable>,
+    pieces: Stealer<Runnable>,
+    /// For the monitor alone.
+    later: Stealer<Runnable>,
     /// Set by the owner alone (from null), taken by whoever swaps it to null.
     next: AtomicPtr<Node>,
 }
@@ -46,20 +54,47 @@ pub(crate) struct Exposed {
 /// The part that only its thread touches.
 pub(crate) struct Own {
     deque: Worker<Runnable>,
+    /// Last in, first out for its thread; the oldest, which is the largest, for others.
+    pieces: Worker<Runnable>,
+    later: Worker<Runnable>,
     streak: Cell<u32>,
     random: Cell<u32>,
 }
 
 impl Own {
     pub(crate) fn new(seed: u32) -> (Self, Exposed) {
-        let deque = Worker::new_fifo();
-        let exposed = Exposed { stealer: deque.stealer(), next: AtomicPtr::new(ptr::null_mut()) };
-        (Self { deque, streak: Cell::new(0), random: Cell::new(seed | 1) }, exposed)
+        let (deque, later, pieces) = (Worker::new_fifo(), Worker::new_fifo(), Worker::new_lifo());
+        let next = AtomicPtr::new(ptr::null_mut());
+        let exposed = Exposed { stealer: deque.stealer(), later: later.stealer(), pieces: pieces.stealer(), next };
+        (Self { deque, later, pieces, streak: Cell::new(0), random: Cell::new(seed | 1) }, exposed)
     }
 
     /// Puts `runnable` behind everything of this thread.
     pub(crate) fn push_back(&self, runnable: Runnable) {
         self.deque.push(runnable);
+    }
+
+    /// Puts `runnable` off, until [`begin_round`](Self::begin_round).
+    pub(crate) fn push_later(&self, runnable: Runnable) {
+        self.later.push(runnable);
+    }
+
+    /// Is something put off?
+    #[inline]
+    pub(crate) fn has_later(&self) -> bool {
+        !self.later.is_empty()
+    }
+
+    /// What is put off goes behind everything else of this thread, where others can take it.
+    pub(crate) fn begin_round(&self) {
+        while let Some(runnable) = self.later.pop() {
+            self.deque.push(runnable);
+        }
+    }
+
+    /// Has this thread something that others can take?
+    pub(crate) fn has_stealable(&self) -> bool {
+        !self.deque.is_empty()
     }
 
     /// Makes `runnable` the next; `true` if another one was displaced into the deque, where others can see it.
@@ -116,6 +151,24 @@ impl Own {
         }
     }
 
+    /// Leaves a piece of the running block to whoever has nothing to do.
+    #[inline]
+    pub(super) fn leave_piece(&self, piece: Runnable) {
+        self.pieces.push(piece);
+    }
+
+    /// How many pieces nobody took yet.
+    #[inline]
+    pub(super) fn pieces(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// Takes the piece back that was left last, unless somebody took it.
+    #[inline]
+    pub(super) fn take_piece_back(&self) -> Option<Runnable> {
+        self.pieces.pop()
+    }
+
     /// Takes from the other threads' deques: one, and half of the rest into the own deque.
     pub(crate) fn steal<'a>(&self, count: usize, others: impl Fn(usize) -> Option<&'a Exposed>) -> Option<Runnable> {
         let first = self.pick(count);
@@ -134,8 +187,19 @@ impl Own {
         }
     }
 
+    /// Takes a piece of a block that another thread runs, and tells whose.
+    pub(super) fn steal_piece<'a>(
+        &self,
+        count: usize,
+        others: impl Fn(usize) -> Option<&'a Exposed>,
+    ) -> Option<(usize, Runnable)> {
+        let first = self.pick(count);
+        (first..count).chain(0..first).find_map(|index| Some((index, others(index)?.take_piece()?)))
+    }
+
     /// Moves everything of this thread where all can see it; `true` if there was something.
     pub(crate) fn give_away(&self, exposed: &Exposed, shared: &Shared) -> bool {
+        self.begin_round();
         let mut any = false;
         while let Some(runnable) = self.deque.pop().or_else(|| exposed.take_next()) {
             shared.push(runnable);
@@ -156,12 +220,43 @@ impl Exposed {
         NonNull::new(self.next.swap(ptr::null_mut(), Acquire)).map(Runnable)
     }
 
-    pub(crate) fn has_next(&self) -> bool {
+    /// Takes one that is put off, from a thread that does not come to it.
+    pub(crate) fn take_later(&self) -> Option<Runnable> {
+        loop {
+            match self.later.steal() {
+                Steal::Success(runnable) => return Some(runnable),
+                Steal::Empty => return None,
+                Steal::Retry => {}
+            }
+        }
+    }
+
+    /// Has its thread something that nobody else can take?
+    pub(crate) fn has_own(&self) -> bool {
+        self.has_next() || !self.later.is_empty()
+    }
+
+    fn has_next(&self) -> bool {
         !self.next.load(Relaxed).is_null()
     }
 
     pub(crate) fn has_stealable(&self) -> bool {
         !self.stealer.is_empty()
+    }
+
+    /// Takes the piece that was left first.
+    pub(super) fn take_piece(&self) -> Option<Runnable> {
+        loop {
+            match self.pieces.steal() {
+                Steal::Success(piece) => return Some(piece),
+                Steal::Empty => return None,
+                Steal::Retry => {}
+            }
+        }
+    }
+
+    pub(super) fn has_pieces(&self) -> bool {
+        !self.pieces.is_empty()
     }
 }
 
@@ -264,12 +359,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_put_off_waits_for_its_round_and_then_goes_behind_the_rest() {
+        let (own, exposed) = Own::new(1);
+        let all = runnables(4);
+        own.push_later(all[0]);
+        own.push_later(all[1]);
+        own.push_back(all[2]);
+        assert!(exposed.has_own() && own.has_later());
+        assert_eq!((own.pop(&exposed), own.pop(&exposed)), (Some(all[2]), None));
+        assert!(!exposed.has_stealable());
+        own.push_back(all[3]);
+        own.begin_round();
+        assert!(!exposed.has_own() && exposed.has_stealable());
+        let order: Vec<_> = std::iter::from_fn(|| own.pop(&exposed)).collect();
+        assert_eq!(order, [all[3], all[0], all[1]]);
+        own.push_later(all[0]);
+        assert_eq!((exposed.take_later(), exposed.take_later()), (Some(all[0]), None));
+        free(all);
+    }
+
+    #[test]
     fn what_is_given_away_is_found_by_others() {
         let shared = Shared::new();
         let (own, exposed) = Own::new(1);
         let all = runnables(3);
         own.push_back(all[0]);
-        own.push_back(all[1]);
+        own.push_later(all[1]);
         own.push_next(&exposed, all[2]);
         assert!(own.give_away(&exposed, &shared));
         assert!(!own.give_away(&exposed, &shared));

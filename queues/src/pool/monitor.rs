@@ -2,7 +2,7 @@
 //!
 //! A stuck worker that is blocked in the kernel gets a stand-in at the second look; one that computes after a few more,
 //! and no more than one per worker. While runnables wait and most threads are blocked it calls hands, too. The monitor also
-//! frees a runnable from the slot of a stuck thread, fires timers that nobody looks at, and counts the pulse, by which
+//! frees what only a stuck thread could take, fires timers that nobody looks at, and counts the pulse, by which
 //! drains measure their turn without reading a clock.
 //! When nothing ran for a few looks it sleeps for good; the first worker that wakes wakes it. An idle runtime is silent, and so
 //! is one whose blocks all wait for something: each of them was stood in for by a thread that sleeps at the parker.
@@ -176,11 +176,13 @@ impl Pool {
             if seen.looks == 0 {
                 continue;
             }
-            if let Some(hidden) = slot.exposed.take_next() {
+            while let Some(hidden) = slot.exposed.take_next().or_else(|| slot.exposed.take_later()) {
                 self.submit_from_outside(hidden);
             }
             let Some(parker) = slot.parker() else { continue };
-            if running && (self.needs_stand_in(parker) || blocked && seen.looks >= SETTLED) {
+            // What a block left to others it comes back to, if it computes: that is no reason for one more thread.
+            let waits = self.parkers[parker].watches() || self.has_runnables() || blocked && self.has_pieces();
+            if running && (waits || blocked && seen.looks >= SETTLED) {
                 // A batch on its way from one deque to another is in neither for a moment: a worker that looked just then
                 // may sleep beside visible work.
                 self.notify();
@@ -208,10 +210,5 @@ impl Pool {
             self.timers.fire_due();
         }
         alive
-    }
-
-    /// Would anything wait if the thread that holds `parker` stayed where it is?
-    fn needs_stand_in(&self, parker: usize) -> bool {
-        self.parkers[parker].watches() || self.has_work()
     }
 }

@@ -37,6 +37,13 @@ impl Sleep {
         if word & (ASLEEP - 1) != 0 || word < ASLEEP { None } else { self.take() }
     }
 
+    /// As [`notify`](Self::notify), for what its thread will come back to itself: it may miss who falls asleep just now.
+    #[inline]
+    pub(super) fn hint(&self) -> Option<usize> {
+        let word = self.word.load(Relaxed);
+        if word & (ASLEEP - 1) != 0 || word < ASLEEP { None } else { self.take() }
+    }
+
     #[cold]
     #[inline(never)]
     fn take(&self) -> Option<usize> {

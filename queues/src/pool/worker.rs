@@ -6,6 +6,7 @@ use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use super::find::Own;
+use super::patience::Patience;
 use super::slot::Slot;
 use super::turns::Turns;
 use super::{Place, Pool};
@@ -25,7 +26,7 @@ thread_local! {
 pub(crate) struct Local {
     pool: Arc<Pool>,
     slot: usize,
-    own: Own,
+    pub(super) own: Own,
 }
 
 /// The worker that this thread is, if it is one.
@@ -42,6 +43,12 @@ pub(crate) fn current() -> Option<(Arc<Pool>, Option<usize>)> {
     Some((local.pool.clone(), local.slot().parker()))
 }
 
+/// The parker that this thread holds, if it is a worker.
+#[inline]
+pub(crate) fn current_parker() -> Option<usize> {
+    local()?.slot().parker()
+}
+
 impl Local {
     pub(super) fn belongs_to(&self, pool: &Pool) -> bool {
         NonNull::from(&*self.pool) == pool.as_ptr()
@@ -51,12 +58,18 @@ impl Local {
         &self.pool.slots[self.slot]
     }
 
-    pub(super) fn push_next(&self, runnable: Runnable) -> bool {
-        self.own.push_next(&self.slot().exposed, runnable)
+    pub(super) fn pool(&self) -> &Pool {
+        &self.pool
     }
 
-    pub(super) fn push_back(&self, runnable: Runnable) {
-        self.own.push_back(runnable);
+    /// `true`: others can now see something more, and shall hear of it.
+    pub(super) fn push(&self, runnable: Runnable, place: Place) -> bool {
+        match place {
+            Place::Next => return self.own.push_next(&self.slot().exposed, runnable),
+            Place::Back => self.own.push_back(runnable),
+            Place::Later => self.own.push_later(runnable),
+        }
+        place == Place::Back
     }
 
     /// Moves everything that waits on this thread where all can take it.
@@ -126,9 +139,23 @@ pub(super) fn run(pool: Arc<Pool>, slot: usize, post: Option<usize>) {
     // The monitor may have gone to sleep while this thread was being started.
     pool.monitor.running();
     let turns = Turns::default();
-    let (around, class) = (false, Qos::Default);
-    Worker { local: &local, pool: &pool, place, searching: true, tick: 0, pulse: 0, turns, around, class }.work();
+    let (around, class, patience, helps) = (false, Qos::Default, Patience::default(), None);
+    Worker {
+        local: &local,
+        pool: &pool,
+        place,
+        searching: true,
+        tick: 0,
+        pulse: 0,
+        turns,
+        around,
+        class,
+        patience,
+        helps,
+    }
+    .work();
     LOCAL.set(ptr::null());
+    local.own.begin_round();
     while let Some(runnable) = local.own.pop(&place.exposed) {
         pool.discard(runnable);
     }
@@ -149,6 +176,9 @@ struct Worker<'a> {
     around: bool,
     /// Of the runnable that it took last.
     class: Qos,
+    patience: Patience,
+    /// The thread whose pieces it took last.
+    helps: Option<usize>,
 }
 
 impl Worker<'_> {
@@ -179,6 +209,9 @@ impl Worker<'_> {
             (self.tick, self.pulse) = (0, pulse);
             self.around = true;
             self.poll();
+            if self.local.own.has_later() && self.patience.is_over(pulse) {
+                self.begin_round();
+            }
         }
         if self.pool.is_graded() { self.take_graded() } else { self.take_default() }
     }
@@ -210,14 +243,57 @@ impl Worker<'_> {
         if let Some(runnable) = own.pop(exposed) {
             return Some(runnable);
         }
+        if own.has_later() {
+            return self.take_later();
+        }
+        if let Some(victim) = self.helps {
+            // There may be many more, and a search for each would cost more than a small piece.
+            match pool.slots[victim].exposed.take_piece() {
+                None => self.helps = None,
+                piece => return piece,
+            }
+        }
         if !self.searching {
             self.searching = true;
             pool.sleep.begin_search();
         }
         own.pop_shared(&pool.shared).or_else(|| {
-            let others = |index: usize| (index != self.local.slot).then(|| &pool.slots[index].exposed);
-            own.steal(pool.used.load(Acquire), others)
+            let others =
+                |index: usize| (index != self.local.slot).then(|| &*pool.slots[index]).map(|slot| &slot.exposed);
+            let used = pool.used.load(Acquire);
+            own.steal(used, others).or_else(|| {
+                let (victim, piece) = own.steal_piece(used, others)?;
+                self.helps = Some(victim);
+                Some(piece)
+            })
         })
+    }
+
+    /// This thread has nothing of its own but what is put off: that, unless something came meanwhile.
+    #[inline(never)]
+    fn take_later(&mut self) -> Option<Runnable> {
+        let (own, pool, exposed) = (&self.local.own, self.pool, &self.place.exposed);
+        if let Some(runnable) = own.pop_shared(&pool.shared) {
+            return Some(runnable);
+        }
+        if self.patience.looks_once_more() {
+            self.tick = 0;
+            self.poll();
+            if let Some(runnable) = own.pop(exposed) {
+                return Some(runnable);
+            }
+        }
+        self.begin_round();
+        let runnable = own.pop(exposed);
+        if own.has_stealable() {
+            pool.notify();
+        }
+        runnable
+    }
+
+    fn begin_round(&mut self) {
+        self.patience = Patience::default();
+        self.local.own.begin_round();
     }
 
     fn poll(&self) {

@@ -66,6 +66,25 @@ impl Frame {
     }
 }
 
+/// What a thread is in, for those who do a part of its work elsewhere while it waits for them.
+#[derive(Clone, Copy)]
+pub(crate) struct Whereabouts(*const Frame);
+
+impl Whereabouts {
+    #[inline]
+    pub(crate) fn here() -> Self {
+        Self(INNERMOST.get())
+    }
+
+    /// Until the result is dropped this thread is in what the other one is in, instead of what it was in before.
+    ///
+    /// # Safety
+    /// The other thread leaves nothing of that before the result was dropped.
+    pub(crate) unsafe fn enter<'a>(self) -> Inside<'a> {
+        Inside { before: INNERMOST.replace(self.0), _frame: PhantomData }
+    }
+}
+
 impl Place {
     /// # Safety
     /// The place is one of this thread's frames, and the result is not used after that frame.

@@ -60,6 +60,9 @@ pub(super) struct Ready {
     pub(super) bits: u64,
 }
 
+/// What one look at the system brought.
+pub(super) type Events<'a> = &'a mut dyn Iterator<Item = Ready>;
+
 /// A readiness facility that threads wait in.
 pub(super) struct Waiter {
     poller: polling::Poller,
@@ -82,7 +85,7 @@ impl Waiter {
     }
 
     /// Waits for at most `timeout`, calls `awake`, then hands over what became ready.
-    pub(super) fn wait(&self, timeout: Option<Duration>, awake: &mut dyn FnMut(), deliver: &mut dyn FnMut(&[Ready])) {
+    pub(super) fn wait(&self, timeout: Option<Duration>, awake: &mut dyn FnMut(), deliver: &mut dyn FnMut(Events<'_>)) {
         let timeout = if self.waiting.enter() { Some(Duration::ZERO) } else { timeout };
         let mut left = false;
         let mut awake_once = |rang: bool| {
@@ -106,7 +109,7 @@ impl Waiter {
     }
 
     /// Hands over what is ready now.
-    pub(super) fn poll(&self, deliver: &mut dyn FnMut(&[Ready])) {
+    pub(super) fn poll(&self, deliver: &mut dyn FnMut(Events<'_>)) {
         let polled = self.once(Some(Duration::ZERO), &mut |rang, ready| {
             if rang && self.waiting.anybody() {
                 self.ring();
@@ -121,14 +124,14 @@ impl Waiter {
 
 #[cfg(target_os = "linux")]
 mod imp {
-    use super::{Duration, Ready, Waiter, Waiting, io};
+    use super::{Duration, Events, Ready, Waiter, Waiting, io};
     use crate::io::{HANGUP, Interest, READABLE, WRITABLE};
     use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
     use rustix::fd::AsFd;
     use std::mem::MaybeUninit;
 
     /// Events taken per system call; the rest stay for the next.
-    const BATCH: usize = 256;
+    const BATCH: usize = 1024;
     /// The key of our own bell. No registration has it: see the limits on indices in `Key`.
     const BELL: u64 = u64::MAX - 1;
 
@@ -174,7 +177,7 @@ mod imp {
         pub(super) fn once(
             &self,
             timeout: Option<Duration>,
-            deliver: &mut dyn FnMut(bool, &[Ready]),
+            deliver: &mut dyn FnMut(bool, Events<'_>),
         ) -> io::Result<()> {
             // A timeout too long for the system is as good as none.
             let timeout = timeout.and_then(|t| Timespec::try_from(t).ok());
@@ -187,19 +190,13 @@ mod imp {
             if events.is_empty() {
                 return Ok(());
             }
-            let mut ready = [Ready { key: 0, bits: 0 }; BATCH];
-            let (mut count, mut rang) = (0, false);
-            for event in events.iter() {
-                // Copied out first: the system's record is packed.
+            // Copied out of the system's record, which is packed.
+            let rang = events.iter().any(|event| event.data.u64() == BELL);
+            let mut ready = events.iter().filter(|event| event.data.u64() != BELL).filter_map(|event| {
                 let (key, flags) = (event.data.u64(), event.flags);
-                if key == BELL {
-                    rang = true;
-                } else if let Ok(key) = usize::try_from(key) {
-                    ready[count] = Ready { key, bits: bits_of(flags) };
-                    count += 1;
-                }
-            }
-            deliver(rang, &ready[..count]);
+                Some(Ready { key: usize::try_from(key).ok()?, bits: bits_of(flags) })
+            });
+            deliver(rang, &mut ready);
             Ok(())
         }
     }
@@ -222,7 +219,7 @@ mod imp {
 
 #[cfg(not(target_os = "linux"))]
 mod imp {
-    use super::{Duration, Ready, Waiter, Waiting, io};
+    use super::{Duration, Events, Ready, Waiter, Waiting, io};
     use crate::io::{HANGUP, READABLE, WRITABLE};
 
     impl Waiter {
@@ -253,7 +250,7 @@ mod imp {
         pub(super) fn once(
             &self,
             timeout: Option<Duration>,
-            deliver: &mut dyn FnMut(bool, &[Ready]),
+            deliver: &mut dyn FnMut(bool, Events<'_>),
         ) -> io::Result<()> {
             let mut events = polling::Events::new();
             match self.poller.wait(&mut events, timeout) {
@@ -261,22 +258,19 @@ mod imp {
                 Err(error) => return Err(error),
                 Ok(_) => {}
             }
-            let ready: Vec<Ready> = events
-                .iter()
-                .map(|event| {
-                    let mut bits = 0;
-                    if event.readable {
-                        // Whether the stream's end hides behind the data is not told: always read until there is no more.
-                        bits |= READABLE | HANGUP;
-                    }
-                    if event.writable {
-                        bits |= WRITABLE;
-                    }
-                    Ready { key: event.key, bits }
-                })
-                .collect();
+            let mut ready = events.iter().map(|event| {
+                let mut bits = 0;
+                if event.readable {
+                    // Whether the stream's end hides behind the data is not told: always read until there is no more.
+                    bits |= READABLE | HANGUP;
+                }
+                if event.writable {
+                    bits |= WRITABLE;
+                }
+                Ready { key: event.key, bits }
+            });
             // `polling` does not say whether it was notified. Saying yes costs at most one early return of another waiter.
-            deliver(true, &ready);
+            deliver(true, &mut ready);
             Ok(())
         }
     }

@@ -12,6 +12,8 @@ use super::super::actors::{self, Actor, Queues};
 use super::super::blocks::{self, Guarded};
 use super::super::idle;
 use super::super::measure::Sample;
+use super::super::savina;
+use super::super::tree::NestedQueues;
 use super::super::workloads::Load;
 use super::{Peer, actor_workloads};
 
@@ -43,6 +45,12 @@ impl Queues for Pool {
     fn stop(self) {
         scheduler().set_max_threads(0);
         scheduler().despawn_threads_if_overloaded();
+    }
+}
+
+impl NestedQueues for Pool {
+    fn queue_beside<A: Actor, B: Actor>(_: &Arc<Desync<A>>, actor: B) -> Arc<Desync<B>> {
+        Arc::new(Desync::new(actor))
     }
 }
 

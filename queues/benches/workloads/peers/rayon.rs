@@ -105,6 +105,17 @@ impl Peer for Rayon {
         }))
     }
 
+    fn q7o(&self, load: &Load) -> Option<Sample> {
+        let pool = Pool::start(load);
+        Some(blocks::q7(load, |count, marks| {
+            pool.in_place_scope(|scope| {
+                for block in 0..count {
+                    scope.spawn(move |_| marks.mark(block));
+                }
+            });
+        }))
+    }
+
     fn q8(&self, load: &Load) -> Option<Sample> {
         tree(load, by_scope)
     }

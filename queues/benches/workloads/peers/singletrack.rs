@@ -1,17 +1,18 @@
 //! Ourselves: a state is an `Isolated`, a queue's memory is that of a plain `Queue`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use singletrack_queues::{ConcurrentQueue, Group, Isolated, Runtime, blocking};
+use singletrack_queues::{ConcurrentQueue, Group, Isolated, Runtime, blocking, join, scope};
 
 use super::super::actors::{self, Actor, Queues};
 use super::super::blocks::{self, Guarded, Nap, ReadWrite, Step, Steps, Twins, square, zero};
 use super::super::idle;
 use super::super::measure::{Clock, Sample};
+use super::super::savina;
 use super::super::tree::{self, NestedQueues};
-use super::super::verify::{self, Latch};
+use super::super::verify;
 use super::super::workloads::{Load, power_of_ten, sum_below};
 use super::{Peer, actor_workloads};
 
@@ -105,54 +106,41 @@ impl ReadWrite for Shared {
     }
 }
 
-/// A node of the tree that waits for its children without a thread: the last child to finish passes the sum on.
-struct Node {
-    sum: AtomicU64,
-    waiting: AtomicU32,
-    up: Up,
+/// Every node of the tree a piece of its parent's scope.
+fn by_scope(first: u64, leaves: u64) -> u64 {
+    if leaves == 1 {
+        return first;
+    }
+    let mut sums = [0; 10];
+    scope(|scope| {
+        for (child, sum) in sums.iter_mut().enumerate() {
+            let leaves = leaves / 10;
+            scope.spawn(move || *sum = by_scope(first + child as u64 * leaves, leaves));
+        }
+    });
+    sums.iter().sum()
 }
 
-enum Up {
-    Node(Arc<Node>),
-    Root(Arc<Latch>, Arc<AtomicU64>),
+/// Halves until there is one leaf left.
+fn by_join(first: u64, leaves: u64) -> u64 {
+    if leaves == 1 {
+        return first;
+    }
+    let half = leaves / 2;
+    let (left, right) = join(|| by_join(first, half), || by_join(first + half, leaves - half));
+    left + right
 }
 
-impl Node {
-    fn new(up: Up) -> Arc<Node> {
-        Arc::new(Node { sum: AtomicU64::new(0), waiting: AtomicU32::new(10), up })
-    }
-
-    /// A child's sum. The child that counts to zero sees all sums: each is added before its count (AcqRel).
-    fn add(&self, sum: u64) {
-        self.sum.fetch_add(sum, Ordering::Relaxed);
-        if self.waiting.fetch_sub(1, Ordering::AcqRel) != 1 {
-            return;
-        }
-        let sum = self.sum.load(Ordering::Relaxed);
-        match &self.up {
-            Up::Node(parent) => parent.add(sum),
-            Up::Root(latch, total) => {
-                total.store(sum, Ordering::Relaxed);
-                latch.down();
-            }
-        }
-    }
-}
-
-/// Spawns ten children, each a block of its own.
-fn grow(runtime: &Runtime, node: Arc<Node>, first: u64, leaves: u64) {
-    let leaves = leaves / 10;
-    for child in 0..10 {
-        let (node, first) = (Arc::clone(&node), first + child * leaves);
-        if leaves == 1 {
-            runtime.spawn(move || node.add(first));
-        } else {
-            let inner = runtime.clone();
-            runtime.spawn(move || {
-                grow(&inner, Node::new(Up::Node(node)), first, leaves);
-            });
-        }
-    }
+fn sum_of_tree(load: &Load, sum: fn(u64, u64) -> u64) -> Option<Sample> {
+    let leaves = power_of_ten(load.of(1_000_000).max(10));
+    let runtime = start(load);
+    let clock = Clock::start();
+    // On a worker, where the scopes of the nodes are.
+    let got = runtime.scope(|_| sum(0, leaves));
+    let took = clock.stop();
+    verify::equal("sum of the leaves", got, sum_below(leaves));
+    stop(runtime);
+    Some(Sample::new(took, [took.ms()]))
 }
 
 impl Peer for Singletrack {
@@ -173,6 +161,19 @@ impl Peer for Singletrack {
     fn q7(&self, load: &Load) -> Option<Sample> {
         let runtime = start(load);
         let sample = blocks::q7(load, |count, marks| {
+            runtime.scope(|scope| {
+                for block in 0..count {
+                    scope.spawn(move || marks.mark(block));
+                }
+            });
+        });
+        stop(runtime);
+        Some(sample)
+    }
+
+    fn q7o(&self, load: &Load) -> Option<Sample> {
+        let runtime = start(load);
+        let sample = blocks::q7(load, |count, marks| {
             let group = Group::new();
             for block in 0..count {
                 let (marks, member) = (Arc::clone(marks), group.clone());
@@ -191,18 +192,11 @@ impl Peer for Singletrack {
     }
 
     fn q8(&self, load: &Load) -> Option<Sample> {
-        let leaves = power_of_ten(load.of(1_000_000).max(10));
-        let runtime = start(load);
-        let (latch, total) = (Latch::new(1), Arc::new(AtomicU64::new(0)));
-        let root = Node::new(Up::Root(Arc::clone(&latch), Arc::clone(&total)));
-        let clock = Clock::start();
-        grow(&runtime, root, 0, leaves);
-        latch.wait("the root of the tree");
-        let took = clock.stop();
-        let sum = total.load(Ordering::Relaxed);
-        verify::equal("sum of the leaves", sum, sum_below(leaves));
-        stop(runtime);
-        Some(Sample::new(took, [took.ms()]))
+        sum_of_tree(load, by_scope)
+    }
+
+    fn q8j(&self, load: &Load) -> Option<Sample> {
+        sum_of_tree(load, by_join)
     }
 
     fn q8q(&self, load: &Load) -> Option<Sample> {

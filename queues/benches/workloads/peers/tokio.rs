@@ -16,6 +16,7 @@ use super::super::actors::{self, Actor, Queues};
 use super::super::blocks::{self, Guarded, Nap, ReadWrite, Step, Steps, Twins};
 use super::super::idle;
 use super::super::measure::{Clock, Sample};
+use super::super::savina;
 use super::super::tree::{self, NestedQueues};
 use super::super::verify::{self, Latch};
 use super::super::workloads::{Load, power_of_ten, sum_below};
@@ -208,6 +209,10 @@ impl Peer for Tokio {
             }
             latch.wait("tasks that ran");
         }))
+    }
+
+    fn q7o(&self, load: &Load) -> Option<Sample> {
+        self.q7(load)
     }
 
     fn q8(&self, load: &Load) -> Option<Sample> {

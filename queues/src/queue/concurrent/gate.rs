@@ -79,6 +79,12 @@ impl Gate {
         self.word.compare_exchange(0, WRITER, acquire, Relaxed).is_ok()
     }
 
+    /// Is nothing listed, so that who is not let in may try again without overtaking anybody?
+    pub(crate) fn is_unlisted(&self) -> bool {
+        // Relaxed: a hint; the try decides.
+        self.word.load(Relaxed) & !(WRITER | READERS) == 0
+    }
+
     /// A reader leaves. `true`: the caller must send the drainer back.
     #[inline]
     #[must_use]

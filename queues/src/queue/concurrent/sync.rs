@@ -19,8 +19,12 @@ use super::{Body, Handle};
 use crate::catch;
 use crate::handoff::Ended;
 use crate::qos::Qos;
-use crate::sync::now;
+use crate::sync::{now, spin};
 use crate::time::When;
+
+/// How often it is tried to come in before the thread is listed: about a microsecond of looking, then some turns of the
+/// processor left to a thread that may have lost it while it was in.
+const TRIES: u32 = 72;
 
 /// Leaves on drop; the body is kept by the caller.
 struct InReadHere<'a>(&'a Body);
@@ -147,12 +151,21 @@ impl Body {
         }
     }
 
-    /// Waits for the gate alone. A barrier's closure is run by the drain.
+    /// Waits for the gate alone. A barrier's closure is run by the drain, if it comes to that.
     fn wait_on_pool<R: Send, F: FnOnce() -> R + Send>(&self, f: F, barrier: bool, site: Site) -> R {
+        let comes_in = self.comes_in_soon(barrier);
         if !barrier {
-            self.wait_for(&Grant::turn(false, site));
+            if !comes_in {
+                self.wait_for(&Grant::turn(false, site));
+            }
             let _in = InReadHere(self);
             let frame = Frame::concurrent(self, false);
+            let _entered = frame.enter();
+            return f();
+        }
+        if comes_in {
+            let _in = InWriteHere(self);
+            let frame = Frame::concurrent(self, true);
             let _entered = frame.enter();
             return f();
         }
@@ -165,6 +178,21 @@ impl Body {
             Some(Err(payload)) => resume_unwind(payload),
             None => unreachable!("the wait ended because it ran"),
         }
+    }
+
+    /// Tries a few times more, while nothing is listed: who is in is likely to leave within the time that it takes to be
+    /// listed, drained and woken. `true`: it came in.
+    fn comes_in_soon(&self, barrier: bool) -> bool {
+        for round in 0..TRIES {
+            spin(round);
+            if !self.gate.is_unlisted() {
+                return false;
+            }
+            if if barrier { self.gate.try_write() } else { self.gate.try_read() } {
+                return true;
+            }
+        }
+        false
     }
 
     /// Runs `f` here if this queue and all its targets have room.

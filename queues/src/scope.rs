@@ -1,0 +1,326 @@
+//! Fork and join on our pool: a block leaves pieces of itself to other workers, goes on, and waits for them before it ends.
+//!
+//! A piece stands in a deque of its thread (`pool/pieces`). A thread that has nothing else to do may take it; otherwise its own
+//! thread runs it when it comes to wait. There it runs what it left itself, the last one first, and nothing else: no block of any
+//! queue, and no piece of another scope, ever runs on the stack of one that waits. For pieces that others took it waits like
+//! any block that waits: a stand-in takes over if there is work.
+//!
+//! A piece is a part of the block that left it, wherever it runs: it is in the queues that the block is in, so that a `sync` that
+//! can never return is reported there too, and it is of the block's class. A shutdown lets it run, as it lets the block.
+//!
+//! Who counts: the thread itself counts what it left and took back, without a locked instruction. Only pieces that others took
+//! are counted in a shared word, when they end.
+//!
+//! What the pieces of one scope share is its `family`; a thread that is no worker goes by `outside`.
+//!
+//! Not for: blocks that somebody else waits for (`group`), loops over numbers (`apply`).
+
+pub(crate) mod family;
+mod outside;
+
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::panic::Location;
+use std::ptr::NonNull;
+
+use crate::block::{self, Kind, Node, Runnable, VTable};
+use crate::catch::{self, Payload};
+use crate::pool::Pieces;
+use crate::runtime::Runtime;
+use family::{Family, Piece};
+use outside::on_a_worker;
+
+type Site = &'static Location<'static>;
+
+/// Calls `f`, which may [`spawn`](Scope::spawn) pieces of work that borrow, and returns when `f` and all of them have ended.
+///
+/// The pieces run on the workers of the current runtime. From a thread that is no worker, `f` runs on a worker of the default
+/// runtime; see [`Runtime::scope`]. Scopes nest.
+///
+/// Do not hold a lock that a piece wants, and let no piece wait for what `f` does after it: a piece may run while `f` waits, on
+/// the same thread. Queues are no lock: a `sync` on a queue whose block this is part of is reported, as in the block itself.
+///
+/// # Panics
+/// With the panic of `f`, or else with the first one of a piece, after all have ended.
+///
+/// ```
+/// use singletrack_queues::scope;
+///
+/// let text = String::from("the quick brown fox");
+/// let mut lengths = vec![0; 4];
+/// scope(|scope| {
+///     for (word, length) in text.split(' ').zip(&mut lengths) {
+///         scope.spawn(move || *length = word.len());
+///     }
+/// });
+/// assert_eq!(lengths, [3, 5, 5, 3]);
+/// ```
+#[track_caller]
+pub fn scope<'env, R: Send, F: FnOnce(&Scope<'env>) -> R + Send>(f: F) -> R {
+    match Pieces::here() {
+        Some(pieces) => Scope::run(Some(pieces), f),
+        None => Runtime::global().scope(f),
+    }
+}
+
+/// Calls both and returns what they return: `b` on another worker if one has nothing else to do, after `a` otherwise.
+///
+/// As a [`scope`] with one piece, without an allocation. From a thread that is no worker both run on one of the default runtime;
+/// see [`Runtime::join`].
+///
+/// # Panics
+/// With the panic of `a`, `b` having ended or not begun, or else with that of `b`.
+///
+/// ```
+/// use singletrack_queues::join;
+///
+/// fn sum(numbers: &[u64]) -> u64 {
+///     if numbers.len() < 1_000 {
+///         return numbers.iter().sum();
+///     }
+///     let (left, right) = numbers.split_at(numbers.len() / 2);
+///     let (left, right) = join(|| sum(left), || sum(right));
+///     left + right
+/// }
+/// assert_eq!(sum(&(0..10_000).collect::<Vec<_>>()), 49_995_000);
+/// ```
+#[track_caller]
+pub fn join<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+    match Pieces::here() {
+        Some(pieces) => join_here(Some(pieces), a, b, Location::caller()),
+        None => Runtime::global().join(a, b),
+    }
+}
+
+impl Runtime {
+    /// As [`scope`], on the workers of this runtime. From another thread `f` runs as a block of it that is waited for; after a
+    /// shutdown, all runs on the calling thread.
+    ///
+    /// # Panics
+    /// As [`scope`].
+    #[track_caller]
+    pub fn scope<'env, R: Send, F: FnOnce(&Scope<'env>) -> R + Send>(&self, f: F) -> R {
+        on_a_worker(self.pool(), Location::caller(), |pieces| Scope::run(pieces, f))
+    }
+
+    /// As [`join`], on the workers of this runtime; from other threads as [`scope`](Self::scope).
+    ///
+    /// # Panics
+    /// As [`join`].
+    #[track_caller]
+    pub fn join<A: Send, B: Send>(&self, a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
+        let site = Location::caller();
+        on_a_worker(self.pool(), site, |pieces| join_here(pieces, a, b, site))
+    }
+}
+
+/// Where pieces of work that borrow are spawned; see [`scope`]. By the closure that it was given to alone: a piece that has
+/// pieces of its own opens a scope of its own.
+///
+/// ```compile_fail,E0277
+/// use singletrack_queues::scope;
+///
+/// scope(|outer| scope(|_| outer.spawn(|| ())));
+/// ```
+///
+/// What a piece borrows lives longer than the scope.
+///
+/// ```compile_fail,E0373
+/// use singletrack_queues::scope;
+///
+/// scope(|scope| {
+///     let word = String::from("gone");
+///     scope.spawn(|| println!("{word}"));
+/// });
+/// ```
+pub struct Scope<'env> {
+    family: Family,
+    /// Pieces that this thread left and did not take back yet.
+    left: Cell<usize>,
+    /// Invariant: what pieces borrow must outlive the scope, and no less.
+    _env: PhantomData<Cell<&'env ()>>,
+}
+
+impl<'env> Scope<'env> {
+    /// Leaves `f` to whoever has nothing else to do; does not wait. When a thousand that this thread left wait for somebody
+    /// already, it is called at once instead: so a scope of a million pieces needs no memory for a million.
+    #[track_caller]
+    #[inline]
+    pub fn spawn<F: FnOnce() + Send + 'env>(&self, f: F) {
+        let site = Location::caller();
+        let pieces = match self.family.pieces {
+            Some(pieces) if !pieces.are_plenty() => pieces,
+            // Nobody is there to leave it to, or enough was left to them.
+            _ => return self.family.keep(catch::catch(f)),
+        };
+        let head = Piece { node: Node::new(const { &Child::<F>::VTABLE }, site), family: &raw const self.family };
+        let child = NonNull::from(Box::leak(Box::new(Child { head, body: f })));
+        self.left.set(self.left.get() + 1);
+        pieces.leave(Runnable(child.cast()));
+    }
+
+    fn run<R>(pieces: Option<Pieces>, f: impl FnOnce(&Self) -> R) -> R {
+        let scope = Self { family: Family::new(pieces), left: Cell::new(0), _env: PhantomData };
+        let result = catch::catch(|| f(&scope));
+        scope.wait();
+        scope.family.unwind_or(result)
+    }
+
+    /// Runs what was left and not taken, then waits for what was.
+    fn wait(&self) {
+        let (Some(pieces), mut left) = (self.family.pieces, self.left.get()) else { return };
+        while left > 0 {
+            let Some(piece) = pieces.take_back() else { break };
+            // SAFETY: only pieces are left there, and whoever takes one is its one holder.
+            unsafe {
+                if piece.0.cast::<Piece>().as_ref().family != &raw const self.family {
+                    // Of a scope around this one: all that is ours was taken, because it would be in front.
+                    pieces.put_back(piece);
+                    break;
+                }
+                left -= 1;
+                (piece.0.as_ref().vtable.run)(piece.0);
+            }
+        }
+        if left > 0 {
+            self.family.elsewhere.wait_for(left);
+        }
+    }
+}
+
+impl fmt::Debug for Scope<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope").finish_non_exhaustive()
+    }
+}
+
+/// A piece of a scope, on the heap.
+#[repr(C)]
+struct Child<F> {
+    head: Piece,
+    body: F,
+}
+
+impl<F: FnOnce() + Send> Child<F> {
+    const VTABLE: VTable = VTable {
+        kind: Kind::Lane,
+        run: Self::run,
+        finish: nothing_to_finish,
+        discard: Self::discard,
+        label: block::no_label,
+    };
+
+    #[inline]
+    unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
+        // SAFETY: made by `spawn`; whoever took it is its one holder. Freed first: the next piece may get its memory warm.
+        let Self { head, body } = *unsafe { Box::from_raw(node.cast::<Self>().as_ptr()) };
+        // SAFETY: the scope waits for it.
+        unsafe { Family::run(head.family, head.node.site, body) };
+        None
+    }
+
+    /// Pieces never stand where a pool that ends looks; were one dropped, its scope would have to know.
+    unsafe fn discard(node: NonNull<Node>) -> u64 {
+        // SAFETY: as in `run`.
+        let Self { head, body } = *unsafe { Box::from_raw(node.cast::<Self>().as_ptr()) };
+        // SAFETY: as in `run`.
+        unsafe { Family::run(head.family, head.node.site, || drop(body)) };
+        1
+    }
+}
+
+/// The second half of a [`join`], on the stack of the one that waits for it.
+#[repr(C)]
+struct Half<F> {
+    head: Piece,
+    body: ManuallyDrop<F>,
+}
+
+impl<F: FnOnce() + Send> Half<F> {
+    const VTABLE: VTable = VTable {
+        kind: Kind::Lane,
+        run: Self::run,
+        finish: nothing_to_finish,
+        discard: Self::discard,
+        label: block::no_label,
+    };
+
+    unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
+        let this = node.cast::<Self>().as_ptr();
+        // SAFETY: `join_here` waits for it; whoever took it is the one who takes its closure.
+        unsafe {
+            let body = ManuallyDrop::take(&mut (*this).body);
+            Family::run((*this).head.family, (*this).head.node.site, body);
+        }
+        None
+    }
+
+    /// As that of [`Child`].
+    unsafe fn discard(node: NonNull<Node>) -> u64 {
+        let this = node.cast::<Self>().as_ptr();
+        // SAFETY: as in `run`.
+        unsafe {
+            let body = ManuallyDrop::take(&mut (*this).body);
+            Family::run((*this).head.family, (*this).head.node.site, || drop(body));
+        }
+        1
+    }
+}
+
+unsafe fn nothing_to_finish(_: NonNull<Node>) {}
+
+fn join_here<A, B: Send>(
+    pieces: Option<Pieces>,
+    a: impl FnOnce() -> A,
+    b: impl FnOnce() -> B + Send,
+    site: Site,
+) -> (A, B) {
+    let Some(pieces) = pieces else {
+        let a = a();
+        return (a, b());
+    };
+    let family = Family::new(Some(pieces));
+    let mut second = None;
+    let result = {
+        let second = &mut second;
+        half_and(&family, pieces, a, move || *second = Some(b()), site)
+    };
+    match (family.unwind_or(result), second) {
+        (first, Some(second)) => (first, second),
+        (_, None) => unreachable!("the second half ran, or there was a panic"),
+    }
+}
+
+/// Leaves `b` to others while `a` runs here. Both have ended when it returns; after a panic of `a`, or `b` never will begin.
+fn half_and<A, F: FnOnce() + Send>(
+    family: &Family,
+    pieces: Pieces,
+    a: impl FnOnce() -> A,
+    b: F,
+    site: Site,
+) -> Result<A, Payload> {
+    let head = Piece { node: Node::new(const { &Half::<F>::VTABLE }, site), family };
+    let mut half = Half { head, body: ManuallyDrop::new(b) };
+    let this = &raw mut half;
+    // SAFETY: a pointer to a local is not null.
+    let node = unsafe { NonNull::new_unchecked(this) }.cast();
+    pieces.leave(Runnable(node));
+    let first = catch::catch(a);
+    match pieces.take_back() {
+        Some(piece) if piece.0 == node => {
+            // SAFETY: nobody took it, so the closure is there, and is taken here alone.
+            let b = unsafe { ManuallyDrop::take(&mut (*this).body) };
+            match &first {
+                Ok(_) => family.keep(catch::catch(b)),
+                Err(_) => catch::drop_quietly(b),
+            }
+            return first;
+        }
+        Some(piece) => pieces.put_back(piece),
+        None => {}
+    }
+    family.elsewhere.wait_for(1);
+    first
+}

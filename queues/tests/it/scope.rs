@@ -1,0 +1,252 @@
+//! Fork and join: every piece once, borrows, panics, nesting; and what a thread that waits does not run.
+
+use crate::{LONG, Latch, runtime, wait_until};
+use singletrack_queues::{Group, Queue, Runtime, apply, join, scope};
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+fn text(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or(payload.downcast_ref::<&str>().copied()).expect("a sentence")
+}
+
+fn fib(n: u64) -> u64 {
+    if n < 2 {
+        return n;
+    }
+    let (a, b) = join(|| fib(n - 1), || fib(n - 2));
+    a + b
+}
+
+fn tree(depth: u32) -> usize {
+    let mut leaves = [0; 3];
+    if depth == 0 {
+        return 1;
+    }
+    scope(|scope| leaves.iter_mut().for_each(|leaves| scope.spawn(move || *leaves = tree(depth - 1))));
+    leaves.iter().sum()
+}
+
+#[test]
+fn every_piece_runs_once_wherever_the_scope_is_opened() {
+    for workers in [1, 2, 4] {
+        let runtime = runtime(workers);
+        // More than a thread leaves at once.
+        for pieces in [0, 1, 2, 100, 5_000] {
+            let hits: Vec<_> = (0..pieces).map(|_| AtomicUsize::new(0)).collect();
+            let count = runtime.scope(|scope| {
+                for hits in &hits {
+                    scope.spawn(|| _ = hits.fetch_add(1, Relaxed));
+                }
+                hits.len()
+            });
+            assert!(count == pieces && hits.iter().all(|hits| hits.load(Relaxed) == 1), "{pieces} of {workers}");
+        }
+        assert_eq!(runtime.join(|| fib(15), || tree(6)), (610, 729));
+        assert_eq!(runtime.queue("inside").sync(|| (fib(10), tree(3))), (55, 27));
+        assert_eq!(runtime.queue("inside").call(|| (fib(10), tree(3))).wait().ok(), Some((55, 27)));
+        assert_eq!(runtime.stats().panics, 0);
+    }
+    assert_eq!((fib(10), tree(3)), (55, 27), "on the default runtime");
+}
+
+#[test]
+fn a_panic_comes_back_after_all_have_ended() {
+    let runtime = runtime(2);
+    let ended = AtomicUsize::new(0);
+    let caught = catch_unwind(AssertUnwindSafe(|| {
+        runtime.scope(|scope| {
+            for piece in 0..100 {
+                let ended = &ended;
+                scope.spawn(move || {
+                    assert_ne!(piece, 50, "sour");
+                    ended.fetch_add(1, Relaxed);
+                });
+            }
+        });
+    }));
+    assert!(text(&*caught.expect_err("one panicked")).contains("sour"));
+    assert_eq!(ended.load(Relaxed), 99);
+    let caught = catch_unwind(AssertUnwindSafe(|| runtime.join(|| (), || panic!("second"))));
+    assert_eq!(text(&*caught.expect_err("it panicked")), "second");
+    let caught = catch_unwind(AssertUnwindSafe(|| runtime.join(|| panic!("first"), || ())));
+    assert_eq!(text(&*caught.expect_err("it panicked")), "first");
+    let caught = catch_unwind(AssertUnwindSafe(|| {
+        runtime.scope(|scope| {
+            scope.spawn(|| _ = ended.fetch_add(1, Relaxed));
+            panic!("itself");
+        })
+    }));
+    assert_eq!(text(&*caught.expect_err("it panicked")), "itself");
+    assert_eq!(ended.load(Relaxed), 100, "the piece had a right to run");
+    assert_eq!(runtime.stats().panics, 0, "somebody waited for each");
+}
+
+thread_local! {
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `f` as the block of a queue that finds itself on top of another block, if the thread was in one.
+fn block(f: impl FnOnce()) {
+    assert!(!INSIDE.replace(true), "a block runs in the middle of another one");
+    f();
+    INSIDE.set(false);
+}
+
+#[test]
+fn no_block_runs_on_the_stack_of_one_that_waits_for_pieces() {
+    let runtime = runtime(3);
+    let group = Group::new();
+    for queue in 0..50 {
+        let queue = runtime.queue(format!("q{queue}"));
+        for _ in 0..10 {
+            group.submit(&queue, || block(|| assert_eq!((fib(8), tree(3)), (21, 27))));
+        }
+        group.enter();
+        let member = group.clone();
+        runtime.spawn(move || {
+            block(|| assert_eq!(tree(4), 81));
+            member.leave().expect("entered above");
+        });
+    }
+    assert!(group.wait_timeout(LONG));
+    assert_eq!(runtime.stats().panics, 0);
+}
+
+/// Both halves wait for each other to have begun: they run on two threads.
+fn on_two_threads(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
+    let begun = [AtomicBool::new(false), AtomicBool::new(false)];
+    let meet = |me: usize| {
+        begun[me].store(true, Relaxed);
+        wait_until("the other half to begin", || begun[1 - me].load(Relaxed));
+    };
+    join(
+        || {
+            meet(0);
+            a();
+        },
+        || {
+            meet(1);
+            b();
+        },
+    );
+}
+
+#[test]
+fn a_piece_is_in_the_queues_of_its_block_wherever_it_runs() {
+    let runtime = runtime(2);
+    let target = runtime.queue("target");
+    let queue = Queue::builder("above").target(&target).build();
+    let task = queue.call({
+        let queue = queue.clone();
+        move || {
+            let reported = AtomicUsize::new(0);
+            let look = || {
+                assert!(queue.is_current());
+                for held in [&queue, &target] {
+                    let caught = catch_unwind(AssertUnwindSafe(|| held.sync(|| ())));
+                    assert!(text(&*caught.expect_err("it would never return")).contains("deadlock"));
+                    reported.fetch_add(1, Relaxed);
+                }
+            };
+            on_two_threads(look, look);
+            reported.into_inner()
+        }
+    });
+    assert_eq!(task.wait().ok(), Some(4));
+    assert!(!Queue::new("other").sync(|| queue.is_current()));
+}
+
+#[test]
+fn a_helper_of_a_loop_is_in_the_queues_of_its_block() {
+    let runtime = runtime(2);
+    let queue = runtime.queue("loop");
+    let task = queue.call({
+        let queue = queue.clone();
+        move || {
+            let reported = AtomicUsize::new(0);
+            let begun = AtomicUsize::new(0);
+            apply(2, |_| {
+                begun.fetch_add(1, Relaxed);
+                wait_until("the other thread to take part", || begun.load(Relaxed) == 2);
+                assert!(catch_unwind(AssertUnwindSafe(|| queue.sync(|| ()))).is_err());
+                reported.fetch_add(1, Relaxed);
+            });
+            reported.into_inner()
+        }
+    });
+    assert_eq!(task.wait().ok(), Some(2));
+}
+
+#[test]
+fn who_waits_for_a_piece_is_stood_in_for() {
+    let runtime = runtime(2);
+    let latch = Latch::default();
+    let (open, wait) = (latch.clone(), latch.clone());
+    let begun = Arc::new(AtomicBool::new(false));
+    let (tell, told) = (begun.clone(), begun);
+    let queue = runtime.queue("forks");
+    let task = queue.call(move || {
+        join(
+            || wait_until("the other half to begin", || told.load(Relaxed)),
+            || {
+                tell.store(true, Relaxed);
+                wait.wait();
+            },
+        );
+    });
+    // Both workers wait, one of them for the other.
+    let other = runtime.queue("other").call(move || open.open());
+    assert!(other.wait().is_ok() && task.wait().is_ok());
+}
+
+#[test]
+fn pieces_of_a_blocked_block_are_run_by_a_stand_in() {
+    let runtime = runtime(1);
+    let latch = Latch::default();
+    let open = latch.clone();
+    runtime.scope(|scope| {
+        scope.spawn(move || open.open());
+        latch.wait();
+    });
+}
+
+#[test]
+fn a_shutdown_lets_a_block_end_its_scope() {
+    let runtime = runtime(2);
+    let latch = Latch::default();
+    let (wait, begun) = (latch.clone(), Latch::default());
+    let begins = begun.clone();
+    let task = runtime.queue("late").call(move || {
+        begins.open();
+        wait.wait();
+        tree(6)
+    });
+    begun.wait();
+    let ending = runtime.clone();
+    let shutdown = std::thread::spawn(move || ending.shutdown(Duration::ZERO));
+    wait_until("the end to begin", || runtime.queue("refused").try_submit(|| ()).is_err());
+    latch.open();
+    assert_eq!(task.wait().ok(), Some(729));
+    assert_eq!(shutdown.join().expect("no panic").dropped, 0);
+    assert_eq!(runtime.join(|| fib(10), || runtime.scope(|_| tree(3))), (55, 27), "on this thread, if need be");
+}
+
+#[test]
+fn a_scope_of_another_runtime_is_waited_for() {
+    let (one, other): (Runtime, Runtime) = (runtime(1), runtime(1));
+    let sum = one.scope(|scope| {
+        let (mut a, mut b) = (0, 0);
+        let _ = scope;
+        other.scope(|inner| {
+            inner.spawn(|| a = one.join(|| fib(10), || 1).0);
+            b = 1;
+        });
+        a + b
+    });
+    assert_eq!(sum, 56);
+}
