@@ -46,6 +46,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// About how long the queues' bench takes: the start of each workload, and a round of all.
 const QUEUES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(40));
 
+/// More than building takes.
+const BUSY: f64 = 3.0;
+
 /// What ends the program before its time.
 enum Stop {
     /// Somebody has said why already.
@@ -71,12 +74,11 @@ fn main() -> ExitCode {
         };
     }
     match run(&arguments) {
-        Ok(faults) if faults.is_empty() => ExitCode::SUCCESS,
+        Ok(0) => ExitCode::SUCCESS,
         Ok(faults) => {
-            for fault in &faults {
-                eprintln!("error: {fault}");
-            }
-            eprintln!("error: {} in all; nothing was written", faults.len());
+            let what = if faults == 1 { "one thing" } else { "some things" };
+            let kept = if arguments.is_whole() { "; the README stays as it was" } else { "" };
+            eprintln!("error: {what} failed, see above{kept}");
             ExitCode::FAILURE
         }
         Err(Stop::Arguments) => ExitCode::from(2),
@@ -87,18 +89,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// Returns what went wrong with peers while the others were measured.
-fn run(arguments: &Arguments) -> Result<Vec<String>, Stop> {
+/// Returns how much went wrong with peers while the others were measured.
+fn run(arguments: &Arguments) -> Result<usize, Stop> {
     let places = Places::find()?;
     let mut results = Results::read(&places.results())?;
     if arguments.render {
-        return render(&places, &results).map(|()| Vec::new());
+        return render(&places, &results).map(|()| 0);
     }
     build(arguments, &places)?;
     peers::raise_file_limit();
     let machine = Machine::this();
     let locks = places.locks().map(|path| std::fs::read_to_string(path).unwrap_or_default());
-    let mut faults = Vec::new();
+    let mut faults = 0;
     announce(arguments, &places, &machine);
     if arguments.wants(Half::Queues) {
         let figures = queues(arguments, &places)?;
@@ -111,7 +113,7 @@ fn run(arguments: &Arguments) -> Result<Vec<String>, Stop> {
         results.server = Some(Part::new(machine, &locks, arguments.rounds(), figures));
         faults = failed;
     }
-    if arguments.is_whole() && faults.is_empty() {
+    if arguments.is_whole() && faults == 0 {
         results.write(&places.results())?;
         render(&places, &results)?;
     }
@@ -151,6 +153,12 @@ fn announce(arguments: &Arguments, places: &Places, machine: &Machine) {
         seconds => format!("about {} minutes", (seconds + 30) / 60),
     };
     eprintln!("{}; {long}, in which anything else that runs here spoils the figures", machine.sentence());
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().and_then(|number| number.parse::<f64>().ok());
+    // Building this program was work as well, so the last minute was not idle.
+    if let Some(load @ BUSY..) = load {
+        eprintln!("the machine is busy with {load} threads on average: look at ratios at most");
+    }
 }
 
 fn queues(arguments: &Arguments, places: &Places) -> Result<Vec<Figure>, Stop> {

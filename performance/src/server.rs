@@ -9,6 +9,8 @@ pub(crate) mod load;
 pub(crate) mod process;
 pub(crate) mod scenario;
 
+use std::cell::Cell;
+
 use crate::peers::Peer;
 use crate::places::Places;
 use crate::progress::Progress;
@@ -43,24 +45,30 @@ impl Plan<'_> {
         self.scenarios.iter().map(one).sum()
     }
 
-    /// Measures. `each` is told the figures of every scenario when it is over; faults are returned beside the figures.
-    pub(crate) fn run(&self, progress: &Progress, each: &dyn Fn(&[Figure])) -> (Vec<Figure>, Vec<String>) {
-        let (mut figures, mut faults) = (Vec::new(), Vec::new());
-        let mut out: Vec<&str> = Vec::new();
-        for peer in &self.peers {
-            if let Err(error) = peer.prepare(self.places) {
-                faults.push(format!("{}: {error}", peer.name));
-                out.push(peer.name);
+    /// Measures. `each` is told the figures of every scenario when it is over. What fails is said at once, and counted.
+    pub(crate) fn run(&self, progress: &Progress, each: &dyn Fn(&[Figure])) -> (Vec<Figure>, usize) {
+        let faults = Cell::new(0);
+        let fault = |what: String| {
+            faults.set(faults.get() + 1);
+            progress.around(|| eprintln!("error: {what}"));
+        };
+        let is_ready = |peer: &&Peer| match peer.prepare(self.places) {
+            Ok(()) => true,
+            Err(error) => {
+                fault(format!("{}: {error}", peer.name));
+                false
             }
-        }
+        };
+        let ready: Vec<&'static Peer> = self.peers.iter().copied().filter(is_ready).collect();
+        let mut figures = Vec::new();
         for scenario in &self.scenarios {
             let mut peers = self.peers(scenario);
-            peers.retain(|peer| !out.contains(&peer.name));
-            let of_scenario = self.scenario(scenario, &peers, progress, &mut faults);
+            peers.retain(|peer| ready.iter().any(|other| other.name == peer.name));
+            let of_scenario = self.scenario(scenario, &peers, progress, &fault);
             each(&of_scenario);
             figures.extend(of_scenario);
         }
-        (figures, faults)
+        (figures, faults.get())
     }
 
     fn scenario(
@@ -68,7 +76,7 @@ impl Plan<'_> {
         scenario: &Scenario,
         peers: &[&'static Peer],
         progress: &Progress,
-        faults: &mut Vec<String>,
+        fault: &dyn Fn(String),
     ) -> Vec<Figure> {
         let mut samples: Vec<Result<Vec<Sample>, ()>> = vec![Ok(Vec::new()); peers.len()];
         for round in 0..self.rounds as usize {
@@ -80,9 +88,7 @@ impl Plan<'_> {
                 match self.round(scenario, peer) {
                     Ok(sample) => rounds.push(sample),
                     Err(error) => {
-                        let fault = format!("{} in {}: {error}", peer.name, scenario.name);
-                        progress.around(|| eprintln!("performance: {fault}"));
-                        faults.push(fault);
+                        fault(format!("{} in {}: {error}", peer.name, scenario.name));
                         samples[number] = Err(());
                     }
                 }
