@@ -46,6 +46,12 @@ impl Machine {
     }
 }
 
+/// How many threads wanted a core in the last minute, on average.
+pub(crate) fn busy() -> f64 {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default()
+}
+
 /// The first two numbers of a version: what comes after them is one machine's.
 fn two_numbers(version: &str) -> String {
     version.splitn(3, '.').take(2).collect::<Vec<_>>().join(".")

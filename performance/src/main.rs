@@ -36,7 +36,7 @@ use arguments::{Arguments, Half};
 use machine::Machine;
 use places::Places;
 use progress::Progress;
-use results::{Figure, Part, Results};
+use results::{BUSY, Figure, Part, Results};
 use server::Plan;
 use server::scenario::Size;
 
@@ -45,9 +45,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// About how long the queues' bench takes: the start of each workload, and a round of all.
 const QUEUES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(40));
-
-/// More than building takes.
-const BUSY: f64 = 3.0;
 
 /// What ends the program before its time.
 enum Stop {
@@ -98,19 +95,19 @@ fn run(arguments: &Arguments) -> Result<usize, Stop> {
     }
     build(arguments, &places)?;
     peers::raise_file_limit();
-    let machine = Machine::this();
+    let (machine, busy) = (Machine::this(), machine::busy());
     let locks = places.locks().map(|path| std::fs::read_to_string(path).unwrap_or_default());
     let mut faults = 0;
-    announce(arguments, &places, &machine);
+    announce(arguments, &places, &machine, busy);
     if arguments.wants(Half::Queues) {
         let figures = queues(arguments, &places)?;
-        results.queues = Some(Part::new(machine.clone(), &locks, arguments.rounds(), figures));
+        results.queues = Some(Part::new((machine.clone(), busy), &locks, arguments.rounds(), figures));
     }
     if arguments.wants(Half::Server) {
         let plan = plan(arguments, &places);
         let progress = Progress::new(plan.takes());
         let (figures, failed) = plan.run(&progress, &|figures| progress.around(|| print(arguments, figures)));
-        results.server = Some(Part::new(machine, &locks, arguments.rounds(), figures));
+        results.server = Some(Part::new((machine, busy), &locks, arguments.rounds(), figures));
         faults = failed;
     }
     if arguments.is_whole() && faults == 0 {
@@ -136,7 +133,7 @@ fn plan<'a>(arguments: &Arguments, places: &'a Places) -> Plan<'a> {
 }
 
 /// Says what it is measured on, and how long it takes.
-fn announce(arguments: &Arguments, places: &Places, machine: &Machine) {
+fn announce(arguments: &Arguments, places: &Places, machine: &Machine, busy: f64) {
     let mut takes = Duration::ZERO;
     if arguments.wants(Half::Queues) && arguments.queues().is_empty() {
         takes += match arguments.size() {
@@ -153,11 +150,8 @@ fn announce(arguments: &Arguments, places: &Places, machine: &Machine) {
         seconds => format!("about {} minutes", (seconds + 30) / 60),
     };
     eprintln!("{}; {long}, in which anything else that runs here spoils the figures", machine.sentence());
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load.split(' ').next().and_then(|number| number.parse::<f64>().ok());
-    // Building this program was work as well, so the last minute was not idle.
-    if let Some(load @ BUSY..) = load {
-        eprintln!("the machine is busy with {load} threads on average: look at ratios at most");
+    if busy > BUSY {
+        eprintln!("the machine is busy with {busy} threads on average: look at ratios at most");
     }
 }
 
@@ -174,7 +168,7 @@ fn queues(arguments: &Arguments, places: &Places) -> Result<Vec<Figure>, Stop> {
         queues::Fault::Failed(what) => Stop::Failed(what),
     })?;
     if !arguments.json {
-        let part = Part::new(Machine::default(), &[], arguments.rounds(), figures.clone());
+        let part = Part::new((Machine::default(), 0.0), &[], arguments.rounds(), figures.clone());
         say(&show::table(&part, &part.peers()));
     }
     Ok(figures)
@@ -184,7 +178,7 @@ fn print(arguments: &Arguments, figures: &[Figure]) {
     if arguments.json {
         figures.iter().for_each(|figure| say(&format!("{}\n", figure.json_line())));
     } else if !figures.is_empty() {
-        let part = Part::new(Machine::default(), &[], arguments.rounds(), figures.to_vec());
+        let part = Part::new((Machine::default(), 0.0), &[], arguments.rounds(), figures.to_vec());
         let names: Vec<_> = arguments.servers().iter().map(|peer| peer.name).collect();
         say(&format!("\n{}", show::table(&part, &names)));
     }

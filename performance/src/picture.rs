@@ -117,7 +117,7 @@ mod tests {
             figure("S3", "p99 us", "bun", 1.0),
             figure("S3-free", "deliveries/s", OURS, 9.0),
         ];
-        Part::new(Machine::default(), &[], 1, figures)
+        Part::new((Machine::default(), 0.0), &[], 1, figures)
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use crate::results::{FLOORS, OURS, Part, Results, Row};
+use crate::results::{BUSY, FLOORS, GENERATOR, OURS, Part, Results, Row};
 use crate::show;
 
 /// Between these, everything is made by this program.
@@ -13,32 +13,57 @@ pub(crate) const BEGIN: &str = "<!-- performance: what follows is made by `cargo
 /// See [`BEGIN`].
 pub(crate) const END: &str = "<!-- performance: end -->";
 
+/// Per cent of its core from which on the load generator is what limits a rate.
+const LIMIT: f64 = 95.0;
+
 /// The text between the marks.
 pub(crate) fn section(results: &Results) -> String {
     let mut text =
         String::from("\n![Ours against the best of the others, workload by workload](performance/performance.svg)\n");
     if let Some(part) = &results.queues {
-        let machine = part.machine.sentence();
         text += &format!(
-            "\n**Queues**, measured on {machine}; medians of up to {} rounds taken in turns, in one run; every result verified, all \
-             with mimalloc.\n\n{}\n{}\n",
-            part.rounds,
+            "\n**Queues**, measured on {}. All allocate with mimalloc. {}\n\n{}\n{}\n",
+            part.machine.sentence(),
+            circumstances(part),
             table(part),
             lost(part),
         );
     }
     if let Some(part) = &results.server {
-        let machine = part.machine.sentence();
         text += &format!(
-            "\n**Server**, measured on {machine}; server on one core, `singletrack load` on the other, texts of 64 bytes, order and \
-             loss verified; medians of {} rounds taken in turns, in one run. CPU is the server's time on its core. `bare` is a loop of \
-             epoll without queues, limits or time-outs: what the machine allows.\n\n{}\n{}\n",
-            part.rounds,
+            "\n**Server**, measured on {}. The server on one core, `singletrack load` on the other, texts of 64 bytes, order and loss \
+             verified. CPU is the server's own time. The bare loop is epoll without queues, limits or time-outs: what the machine \
+             allows. {}{}\n\n{}\n{}\n",
+            part.machine.sentence(),
+            circumstances(part),
+            limited(part),
             table(part),
             lost(part),
         );
     }
     text
+}
+
+/// Whether the reader finds this row: those that say the same twice are kept with the figures, and not shown.
+fn is_shown(row: &Row<'_>) -> bool {
+    let of_server = row.w.starts_with('S');
+    let beside = row.w.starts_with("S4") && !["user bytes/conn", "p99 us"].contains(&row.metric);
+    row.metric != GENERATOR && !beside && !(of_server && row.metric == "p50 us")
+}
+
+/// How it was measured, and whether it should have been.
+fn circumstances(part: &Part) -> String {
+    let rounds = match part.rounds {
+        1 => "One round.".to_owned(),
+        rounds => format!("Medians of up to {rounds} rounds, taken in turns."),
+    };
+    if part.busy > BUSY {
+        return format!(
+            "{rounds} **Other programs used the machine meanwhile ({:.0} threads wanted a core): figures to be taken again.**",
+            part.busy
+        );
+    }
+    rounds
 }
 
 /// `readme` with another section.
@@ -60,7 +85,7 @@ fn table(part: &Part) -> String {
     let peers = part.peers();
     let head: Vec<String> = peers.iter().map(|peer| heading(peer, part)).collect();
     let mut text = format!("| | {} |\n|---|{}\n", head.join(" | "), "---|".repeat(peers.len()));
-    for row in part.rows() {
+    for row in part.rows().into_iter().filter(is_shown) {
         let best = row.best(|_| true).map(|figure| show::number(figure.value));
         let alone = row.figures.len() == 1;
         let cell = |peer: &&str| {
@@ -87,9 +112,23 @@ fn heading(peer: &str, part: &Part) -> String {
     format!("{name}{}", version.unwrap_or_default())
 }
 
+/// Which rates are the generator's rather than ours.
+fn limited(part: &Part) -> String {
+    let busy = |row: &Row<'_>| row.metric == GENERATOR && row.of(OURS).is_some_and(|percent| percent > LIMIT);
+    let names: Vec<&str> = part.rows().into_iter().filter(busy).map(|row| row.w).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(
+        " With us, the generator was busy more than {LIMIT} % of the time in {}: there the rates are its limit.",
+        names.join(", ")
+    )
+}
+
 /// Where somebody is better than we are, worst first, in a sentence for peers and one for floors.
 fn lost(part: &Part) -> String {
-    let rows = part.rows();
+    let mut rows = part.rows();
+    rows.retain(is_shown);
     let floors = sentence(&rows, |peer| FLOORS.contains(&peer));
     let peers = sentence(&rows, |peer| peer != OURS && !FLOORS.contains(&peer));
     let or = |text: String| if text.is_empty() { "nowhere in this run".to_owned() } else { text };
@@ -127,11 +166,11 @@ pub(crate) fn rewrite(path: &Path, section: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BEGIN, END, lost, replace, section, table};
+    use super::{BEGIN, END, circumstances, is_shown, limited, lost, replace, section, table};
     use crate::machine::Machine;
     use crate::picture;
     use crate::places::Places;
-    use crate::results::{Figure, OURS, Part, Results};
+    use crate::results::{Figure, GENERATOR, OURS, Part, Results};
 
     fn part() -> Part {
         let figure = |w, metric, peer, value| Figure::of(w, metric, peer, vec![value]);
@@ -146,7 +185,7 @@ mod tests {
             figure("Q6", "Mhops/s", OURS, 83.01),
             figure("Q6", "Mhops/s", "tokio", 83.02),
         ];
-        Part::new(Machine::default(), &["name = \"tokio\"\nversion = \"1.2.3\"\n".to_owned()], 5, figures)
+        Part::new((Machine::default(), 0.0), &["name = \"tokio\"\nversion = \"1.2.3\"\n".to_owned()], 5, figures)
     }
 
     #[test]
@@ -166,6 +205,43 @@ mod tests {
         assert!(bank < submit, "{text}");
         assert!(text.contains("(38.0; tokio 34.0)") && text.contains("(5.00; std 116)"), "{text}");
         assert!(!text.contains("message between") && !text.contains("round 1,000"), "{text}");
+    }
+
+    #[test]
+    fn rates_that_are_the_generators_are_told_and_not_compared() {
+        let mut part = part();
+        for (peer, busy) in [(OURS, 99.0), ("tokio", 40.0)] {
+            part.figures.push(Figure::of("S3", GENERATOR, peer, vec![busy]));
+        }
+        assert!(limited(&part).ends_with("of the time in S3: there the rates are its limit."));
+        assert!(!table(&part).contains("99.0") && !lost(&part).contains("99.0"));
+        part.figures.pop();
+        part.figures.last_mut().unwrap().value = 95.0;
+        assert_eq!(limited(&part), "");
+    }
+
+    #[test]
+    fn a_run_on_a_busy_machine_says_so() {
+        let mut part = part();
+        assert_eq!(circumstances(&part), "Medians of up to 5 rounds, taken in turns.");
+        (part.busy, part.rounds) = (17.25, 1);
+        let said = circumstances(&part);
+        assert!(said.starts_with("One round. **") && said.contains("17 threads wanted a core"), "{said}");
+    }
+
+    #[test]
+    fn what_says_the_same_twice_is_not_shown() {
+        let figure = |w, metric| Figure::of(w, metric, OURS, vec![7.0]);
+        let figures = vec![
+            figure("S4-10000", "user bytes/conn"),
+            figure("S4-10000", "RSS bytes/conn"),
+            figure("S3", "p50 us"),
+            figure("S3", "p99 us"),
+            figure("Q12", "p50 us"),
+        ];
+        let part = Part::new((Machine::default(), 0.0), &[], 5, figures);
+        let shown = part.rows().into_iter().filter(is_shown).map(|row| row.w.to_owned() + row.metric);
+        assert_eq!(shown.collect::<Vec<_>>(), ["S4-10000user bytes/conn", "S3p99 us", "Q12p50 us"]);
     }
 
     #[test]

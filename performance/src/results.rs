@@ -15,6 +15,12 @@ pub(crate) const OURS: &str = "singletrack";
 /// Who does less than what is compared, and so shows what the machine allows: a lock, a loop without queues.
 pub(crate) const FLOORS: [&str; 3] = ["std", "parking_lot", "bare"];
 
+/// How busy the load generator was: no merit of a server, so it is neither compared nor shown in the README.
+pub(crate) const GENERATOR: &str = "generator %";
+
+/// Threads that want a core: more than building this program and running what it measures take.
+pub(crate) const BUSY: f64 = 3.0;
+
 /// One figure of one peer.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Figure {
@@ -65,6 +71,8 @@ fn median(rounds: &[f64]) -> f64 {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Part {
     pub(crate) machine: Machine,
+    /// How many threads wanted a core on average when it began: more than a few, and the figures are spoilt.
+    pub(crate) busy: f64,
     /// Peers by name, as far as a version is known.
     pub(crate) versions: BTreeMap<String, String>,
     pub(crate) rounds: u32,
@@ -81,8 +89,8 @@ pub(crate) struct Row<'a> {
 
 impl Part {
     /// What was measured here and now.
-    pub(crate) fn new(machine: Machine, locks: &[String], rounds: u32, figures: Vec<Figure>) -> Part {
-        let mut part = Part { machine, versions: BTreeMap::new(), rounds, figures };
+    pub(crate) fn new((machine, busy): (Machine, f64), locks: &[String], rounds: u32, figures: Vec<Figure>) -> Part {
+        let mut part = Part { machine, busy, versions: BTreeMap::new(), rounds, figures };
         let version = |peer: &str| {
             let known = |lock: &String| version(peer, lock).map(str::to_owned);
             Some((peer.to_owned(), locks.iter().find_map(known)?))
@@ -142,13 +150,14 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Which version of a library a lock file names, cargo's or npm's.
+/// Which version of a library a lock file names, cargo's or npm's. Of several the last, which is the newest: the others are those
+/// of other libraries.
 fn version<'a>(library: &str, lock: &'a str) -> Option<&'a str> {
     let beginnings = [
         format!("name = \"{library}\"\nversion = \""),
         format!("\"node_modules/{library}\": {{\n      \"version\": \""),
     ];
-    let (_, rest) = beginnings.iter().find_map(|beginning| lock.split_once(beginning.as_str()))?;
+    let (_, rest) = beginnings.iter().find_map(|beginning| lock.rsplit_once(beginning.as_str()))?;
     rest.split_once('"').map(|(version, _)| version)
 }
 
@@ -212,7 +221,7 @@ mod tests {
             figure("S1", "msgs/s", "bun", 50.0),
             figure("S1", "msgs/s", "bare", 200.0),
         ];
-        let part = Part::new(Machine::default(), &[], 1, figures);
+        let part = Part::new((Machine::default(), 0.0), &[], 1, figures);
         assert_eq!(part.peers(), [OURS, "bun", "bare"]);
         let rows = part.rows();
         assert_eq!(rows.len(), 2);
@@ -225,10 +234,10 @@ mod tests {
 
     #[test]
     fn versions_are_those_of_the_lock_files() {
-        let cargo = "[[package]]\nname = \"axum-core\"\nversion = \"0.5\"\n\n[[package]]\nname = \"axum\"\nversion = \"0.8.9\"\n";
+        let cargo = "[[package]]\nname = \"axum\"\nversion = \"0.7.0\"\n\n[[package]]\nname = \"axum-core\"\nversion = \"0.5\"\n\n[[package]]\nname = \"axum\"\nversion = \"0.8.9\"\n";
         let npm = "{\n    \"node_modules/bun\": {\n      \"version\": \"1.4.5\",\n";
         let figures = ["axum", "bun", "bare", OURS].map(|peer| figure("S3", "p99 us", peer, 1.0));
-        let part = Part::new(Machine::default(), &[cargo.to_owned(), npm.to_owned()], 1, figures.to_vec());
+        let part = Part::new((Machine::default(), 0.0), &[cargo.to_owned(), npm.to_owned()], 1, figures.to_vec());
         let versions: Vec<_> = part.versions.iter().map(|(peer, version)| format!("{peer} {version}")).collect();
         assert_eq!(versions, ["axum 0.8.9", "bun 1.4.5"]);
     }
@@ -237,7 +246,7 @@ mod tests {
     fn rates_are_told_from_costs_by_their_names() {
         for (metric, more) in [("Mops/s P=1", true), ("msgs/s", true), ("ns/op", false), ("ns/op loose", false)] {
             let figure = figure("Q", metric, OURS, 1.0);
-            let part = Part::new(Machine::default(), &[], 1, vec![figure]);
+            let part = Part::new((Machine::default(), 0.0), &[], 1, vec![figure]);
             assert_eq!(part.rows()[0].more_is_better(), more, "{metric}");
         }
     }

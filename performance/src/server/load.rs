@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
+use crate::results::GENERATOR;
+
 use super::Sample;
 use super::process::{Server, spawn_on};
 use super::scenario::Work;
@@ -39,7 +41,14 @@ pub(crate) struct Outcome {
     deliveries: u64,
     deliveries_per_s: f64,
     latency_us: Latency,
+    generator: Generator,
     server: Option<Usage>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Generator {
+    /// The part of its core that it used.
+    busy: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -138,7 +147,7 @@ impl Outcome {
     /// What is read off an echo.
     pub(crate) fn of_echo(&self) -> Sample {
         let mut sample = vec![("CPU us/msg", self.cpu_us(self.messages)), ("msgs/s", self.messages_per_s)];
-        sample.extend(self.latency_us.read());
+        sample.extend(self.both());
         sample
     }
 
@@ -146,13 +155,12 @@ impl Outcome {
     pub(crate) fn of_rooms(&self) -> Sample {
         let cpu = self.cpu_us(self.deliveries);
         let mut sample = vec![("CPU us/delivery", cpu), ("deliveries/s", self.deliveries_per_s)];
-        sample.extend(self.latency_us.read());
+        sample.extend(self.both());
         sample
     }
-}
 
-impl Latency {
-    fn read(&self) -> Sample {
-        vec![("p50 us", self.p50), ("p99 us", self.p99)]
+    fn both(&self) -> Sample {
+        let Latency { p50, p99 } = self.latency_us;
+        vec![("p50 us", p50), ("p99 us", p99), (GENERATOR, self.generator.busy * 100.0)]
     }
 }
