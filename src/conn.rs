@@ -1,11 +1,11 @@
 //! One connection: what it is in the middle of, and when that must be over.
 //!
-//! A connection is the state of a [`Source`]'s handler, so it is touched only on its own queue. Each run of the handler is a
+//! A connection is the state of a [`Source`](singletrack_queues::Source)'s handler, so it is touched only on its own queue. Each run of the handler is a
 //! *turn*: note what was signalled, read (`conn/read`), write (`conn/write`), then see whether to go on and until when to wait.
 //! Not for: rooms and handlers, which see a [`Member`] or a [`Conn`].
 //!
 //! Rules:
-//! - Edge-triggered: `readable` and `blocked` remember what the last event or system call said until the next one.
+//! - Edge-triggered: [`Signs::READABLE`] and [`Signs::BLOCKED`] remember what the last event or system call said until the next one.
 //! - A turn reads no more than one lent buffer and a stated number of frames, then goes to the back.
 //! - Whoever wants to end a WebSocket queues a close in the outbox; the turn that finds it there moves on to [`Phase::Closing`].
 //! - One entry at most among the hub's deadlines, for the earliest. A deadline that moves into the future does not touch it: it
@@ -24,7 +24,8 @@ use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use singletrack_queues::{Queue, Source};
+use bitflags::bitflags;
+use singletrack_queues::Queue;
 
 use crate::handler::{Conn, Handler};
 use crate::http::Reject;
@@ -47,19 +48,17 @@ const MORE: u64 = 1 << 20;
 /// What a connection is in the middle of.
 enum Phase {
     /// Waiting for a request head. `idle`: not a byte of it has come, and another request was answered before.
-    Head { since: Moment, idle: bool },
+    Head { idle: bool },
     /// A WebSocket.
     Open(Open),
-    /// The last bytes are on their way. `told`: all is written and the peer knows that no more comes; since when.
-    Closing { told: Option<Moment> },
+    /// The last bytes are on their way. `told`: all is written and the peer knows that no more comes.
+    Closing { told: bool },
 }
 
 /// A WebSocket.
 struct Open {
     handler: Box<dyn Handler>,
     decoder: Decoder,
-    /// When a ping was sent, if nothing has come since.
-    pinged: Option<Moment>,
 }
 
 /// Bytes that were read and not used up: an incomplete head, or what a turn had no time for.
@@ -72,6 +71,13 @@ struct Unread {
     skip: usize,
 }
 
+/// How far a connection is: it begins with its first turn, and ends with its last.
+enum Stage {
+    Accepted { hub: Arc<Hub>, socket: Registered<TcpStream>, place: u32, refused: bool },
+    Serving(Connection),
+    Over,
+}
+
 /// One connection. See the module.
 pub(crate) struct Connection {
     hub: Arc<Hub>,
@@ -81,8 +87,9 @@ pub(crate) struct Connection {
     phase: Phase,
     /// Nothing while nothing was left unread.
     unread: Option<Box<Unread>>,
-    /// When bytes last came.
-    heard: Moment,
+    /// When the wait for what must come next began: for a request head; for a sign of life, or the answer to a ping; for the
+    /// peer's end, if it was told of ours.
+    since: Moment,
     /// Since when the peer has taken nothing of what waits for it.
     stalled: Option<Moment>,
     /// When the hub brings a turn.
@@ -91,20 +98,30 @@ pub(crate) struct Connection {
     place: u32,
     /// The share of the jitter by which the next ping is late; a new one for each ping.
     share: u16,
-    /// There may be something to read.
-    readable: bool,
-    /// The stream's end may hide behind what there is to read.
-    hangup: bool,
-    /// There is no room to write; an event will tell.
-    blocked: bool,
-    /// The peer will send no more.
-    ended: bool,
-    /// The connection broke: nobody can be told anything any more.
-    broken: bool,
-    /// Accepted beyond the limit, only to be told so.
-    refused: bool,
-    /// No more messages are accepted.
-    stopped: bool,
+    signs: Signs,
+}
+
+bitflags! {
+    /// What is known of a connection beside its phase.
+    #[derive(Clone, Copy)]
+    struct Signs: u8 {
+        /// There may be something to read.
+        const READABLE = 1;
+        /// The stream's end may hide behind what there is to read.
+        const HANGUP = 1 << 1;
+        /// There is no room to write; an event will tell.
+        const BLOCKED = 1 << 2;
+        /// The peer will send no more.
+        const ENDED = 1 << 3;
+        /// The connection broke: nobody can be told anything any more.
+        const BROKEN = 1 << 4;
+        /// Accepted beyond the limit, only to be told so.
+        const REFUSED = 1 << 5;
+        /// No more messages are accepted.
+        const STOPPED = 1 << 6;
+        /// A WebSocket's peer was sent a ping, and nothing has come since.
+        const PINGED = 1 << 7;
+    }
 }
 
 impl Connection {
@@ -120,51 +137,56 @@ impl Connection {
                 return;
             }
         };
-        let member = Member::new(id, &queue, &hub.terms);
-        let now = hub.now();
         let place = hub.enter();
-        let mut connection = Some(Connection {
-            hub: hub.clone(),
-            conn: Conn::new(member.clone()),
+        let mut stage = Stage::Accepted { hub: hub.clone(), socket, place, refused };
+        let member = Member::new(id, &queue, &hub.terms, move |own, bits| {
+            // Taken out for the turn: should a turn panic, the connection is dropped rather than left half changed.
+            let mut this = match std::mem::replace(&mut stage, Stage::Over) {
+                Stage::Accepted { hub, socket, place, refused } => {
+                    Connection::begin(hub, Member::of(own), socket, place, refused)
+                }
+                Stage::Serving(this) => this,
+                Stage::Over => return,
+            };
+            if this.turn(bits) {
+                stage = Stage::Serving(this);
+            }
+        });
+        hub.seat(place, member.source());
+        attach.to(member.source());
+        // The first turn sets the deadline for the head, even if nothing ever comes.
+        member.signal(FLUSH);
+    }
+
+    fn begin(hub: Arc<Hub>, member: Member, socket: Registered<TcpStream>, place: u32, refused: bool) -> Connection {
+        let now = hub.now();
+        Connection {
+            share: hub.throw(),
+            hub,
+            conn: Conn::new(member),
             socket,
-            phase: Phase::Head { since: now, idle: false },
+            phase: Phase::Head { idle: false },
             unread: None,
-            heard: now,
+            since: now,
             stalled: None,
             expected: None,
             place,
-            share: hub.throw(),
-            readable: false,
-            hangup: false,
-            blocked: false,
-            ended: false,
-            broken: false,
-            refused,
-            stopped: false,
-        });
-        let source = Source::new(&queue, move |bits| {
-            // Taken out for the turn: should a turn panic, the connection is dropped rather than left half changed.
-            if let Some(mut this) = connection.take()
-                && this.turn(bits)
-            {
-                connection = Some(this);
-            }
-        });
-        member.wakes(source.clone());
-        hub.seat(place, source.clone());
-        attach.to(source.clone());
-        // The first turn sets the deadline for the head, even if nothing ever comes.
-        source.merge(FLUSH);
+            signs: if refused { Signs::REFUSED } else { Signs::empty() },
+        }
     }
 
     /// One run on the queue. `false`: the connection is over and is to be dropped.
     fn turn(&mut self, bits: u64) -> bool {
         let now = self.hub.now();
         self.member().begin_turn();
-        self.readable |= bits & (READABLE | HANGUP) != 0;
-        self.hangup |= bits & HANGUP != 0;
+        if bits & READABLE != 0 {
+            self.signs.insert(Signs::READABLE);
+        }
+        if bits & HANGUP != 0 {
+            self.signs.insert(Signs::READABLE | Signs::HANGUP);
+        }
         if bits & (WRITABLE | HANGUP) != 0 {
-            self.blocked = false;
+            self.signs.remove(Signs::BLOCKED);
         }
         if bits & STOP != 0 {
             self.stop();
@@ -185,7 +207,7 @@ impl Connection {
             bits & !(READABLE | WRITABLE | HANGUP | FLUSH | RESUME | TICK | STOP | AWAY | ABORT | MORE),
             0
         );
-        let more = !self.broken && self.read(now);
+        let more = !self.is(Signs::BROKEN) && self.read(now);
         self.write(now);
         self.notice_close();
         self.member().end_turn();
@@ -197,6 +219,10 @@ impl Connection {
         }
         self.set_deadline(now);
         true
+    }
+
+    fn is(&self, sign: Signs) -> bool {
+        self.signs.contains(sign)
     }
 
     fn member(&self) -> &Member {
@@ -226,7 +252,7 @@ impl Connection {
     /// Tells the handler that it is over, once, and moves on to closing.
     fn end_phase(&mut self, close: Option<Close>) {
         self.unread = None;
-        if let Phase::Open(open) = std::mem::replace(&mut self.phase, Phase::Closing { told: None }) {
+        if let Phase::Open(open) = std::mem::replace(&mut self.phase, Phase::Closing { told: false }) {
             let close = close.unwrap_or_else(|| Close::new(CloseCode(1006), "the connection was lost"));
             self.hub.terms.metrics.sockets.add(-1);
             self.hub.terms.metrics.closed(close.code.0);
@@ -272,8 +298,8 @@ impl Connection {
 
     /// The server is about to stop: from here on no message is accepted.
     fn stop(&mut self) {
-        self.stopped = true;
-        let mut phase = std::mem::replace(&mut self.phase, Phase::Closing { told: None });
+        self.signs.insert(Signs::STOPPED);
+        let mut phase = std::mem::replace(&mut self.phase, Phase::Closing { told: false });
         if let Phase::Open(open) = &mut phase {
             self.guard(|| open.handler.drain(&self.conn));
         }
@@ -283,7 +309,7 @@ impl Connection {
     /// The server stops: says so.
     fn leave(&mut self) {
         match &self.phase {
-            Phase::Head { idle: true, .. } => self.end_phase(None),
+            Phase::Head { idle: true } => self.end_phase(None),
             Phase::Head { .. } => self.reject(&Reject::busy("the server is stopping"), false),
             Phase::Open(_) => self.close(Close::new(CloseCode::AWAY, "the server is stopping")),
             Phase::Closing { .. } => {}
@@ -292,7 +318,7 @@ impl Connection {
 
     /// Ends without ceremony: the peer is reset rather than left to wait.
     fn give_up(&mut self) {
-        self.broken = true;
+        self.signs.insert(Signs::BROKEN);
     }
 
     /// Sees which deadline has passed.
@@ -304,31 +330,34 @@ impl Connection {
             return self.give_up();
         }
         let deaf = !self.wants_input();
-        match &mut self.phase {
-            Phase::Head { since, idle: true } if now >= since.after(limits.keep_alive) => self.end_phase(None),
-            Phase::Head { since, idle: false } if now >= since.after(limits.head_time) => {
+        match self.phase {
+            Phase::Head { idle: true } if now >= self.since.after(limits.keep_alive) => self.end_phase(None),
+            Phase::Head { idle: false } if now >= self.since.after(limits.head_time) => {
                 self.reject(&Reject::too_late(), false)
             }
             Phase::Head { .. } => {}
-            Phase::Open(open) => match open.pinged {
-                // Whoever is not listened to cannot answer: a stalled write will find it out.
-                Some(_) if deaf => open.pinged = None,
-                Some(pinged) if now >= pinged.after(limits.pong_timeout) => {
+            // Whoever is not listened to cannot answer: a stalled write will find it out.
+            Phase::Open(_) if deaf => self.signs.remove(Signs::PINGED),
+            Phase::Open(_) if self.is(Signs::PINGED) => {
+                if now >= self.since.after(limits.pong_timeout) {
                     log::debug!("{}: no answer to a ping", self.member().queue().label());
                     self.hub.terms.metrics.gone.add(1);
                     self.give_up();
                 }
-                Some(_) => {}
-                None if !deaf && now >= self.heard.after(self.hub.patience(self.share)) => {
-                    open.pinged = Some(now);
+            }
+            Phase::Open(_) => {
+                if now >= self.since.after(self.hub.patience(self.share)) {
+                    self.signs.insert(Signs::PINGED);
+                    self.since = now;
                     self.share = self.hub.throw();
                     self.hub.terms.metrics.pings.add(1);
                     self.member().output().outbox.push_ping(b"");
                 }
-                None => {}
-            },
+            }
             // That no close came back, or that unread input remains, is not worth a reset: the peer was told all.
-            Phase::Closing { told: Some(since) } if now >= since.after(limits.close_time) => self.ended = true,
+            Phase::Closing { told: true } if now >= self.since.after(limits.close_time) => {
+                self.signs.insert(Signs::ENDED)
+            }
             Phase::Closing { .. } => {}
         }
     }
@@ -336,16 +365,16 @@ impl Connection {
     /// The earliest deadline.
     fn deadline(&self) -> Option<Moment> {
         let limits = &self.hub.terms.limits;
-        let own = match &self.phase {
-            Phase::Head { since, idle } => Some(since.after(if *idle { limits.keep_alive } else { limits.head_time })),
+        let patience = match self.phase {
+            Phase::Head { idle: true } => Some(limits.keep_alive),
+            Phase::Head { idle: false } => Some(limits.head_time),
             // Until it is listened to again, something else is sure to come: room to write, the room's leave to go on, or the end.
             Phase::Open(_) if !self.wants_input() => None,
-            Phase::Open(open) => Some(match open.pinged {
-                Some(pinged) => pinged.after(limits.pong_timeout),
-                None => self.heard.after(self.hub.patience(self.share)),
-            }),
-            Phase::Closing { told } => told.map(|since| since.after(limits.close_time)),
+            Phase::Open(_) if self.is(Signs::PINGED) => Some(limits.pong_timeout),
+            Phase::Open(_) => Some(self.hub.patience(self.share)),
+            Phase::Closing { told } => told.then_some(limits.close_time),
         };
+        let own = patience.map(|patience| self.since.after(patience));
         let stall = self.stalled.map(|since| since.after(limits.write_stall));
         match (own, stall) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -364,26 +393,27 @@ impl Connection {
 
     /// Whether the connection is to be dropped. Moves on when all is written.
     fn is_over(&mut self, now: Moment) -> bool {
-        if self.broken {
+        if self.is(Signs::BROKEN) {
             self.end_phase(None);
             return true;
         }
         let empty = self.member().output().outbox.is_empty();
-        if self.ended && !matches!(self.phase, Phase::Closing { .. }) {
+        if self.is(Signs::ENDED) && !matches!(self.phase, Phase::Closing { .. }) {
             // Nobody sends any more. Whoever asked by HTTP may still want the answer; a WebSocket ends with a close or is lost.
-            self.broken = matches!(self.phase, Phase::Open(_));
+            self.signs.set(Signs::BROKEN, matches!(self.phase, Phase::Open(_)));
             self.end_phase(None);
-            if self.broken {
+            if self.is(Signs::BROKEN) {
                 return true;
             }
         }
         match &mut self.phase {
             Phase::Closing { told } if empty => {
-                if told.is_none() {
-                    *told = Some(now);
+                if !*told {
+                    *told = true;
+                    self.since = now;
                     socket::end_sending(&self.socket);
                 }
-                self.ended
+                self.is(Signs::ENDED)
             }
             _ => false,
         }
@@ -394,7 +424,7 @@ impl Drop for Connection {
     fn drop(&mut self) {
         // In a turn that panicked the handler has not been told; whatever it does now is caught by the queue.
         self.end_phase(None);
-        if self.broken || !self.member().output().outbox.is_empty() {
+        if self.is(Signs::BROKEN) || !self.member().output().outbox.is_empty() {
             socket::reset_on_close(&self.socket);
         }
         self.hub.leave(self.place, self.expected);
@@ -407,6 +437,6 @@ mod tests {
 
     #[test]
     fn what_an_idle_connection_costs_does_not_grow_unnoticed() {
-        assert!(size_of::<Connection>() <= 128, "{}", size_of::<Connection>());
+        assert!(size_of::<Connection>() <= 112, "{}", size_of::<Connection>());
     }
 }

@@ -9,7 +9,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use singletrack_queues::{Queue, Source};
@@ -43,15 +43,13 @@ pub(crate) struct Terms {
     pub(crate) slow_members: SlowMember,
 }
 
-/// An outbox and a way to wake its owner. A clone is the same member.
+/// An outbox and a way to wake its owner, which is a source that shares it. A clone is the same member.
 #[derive(Clone)]
-pub(crate) struct Member(Arc<Shared>);
+pub(crate) struct Member(Source<Shared>);
 
-struct Shared {
+/// What others see of a member.
+pub(crate) struct Shared {
     id: u64,
-    queue: Queue,
-    /// Set once, right after it was made: a source owns the connection that owns the member.
-    wake: OnceLock<Source>,
     output: Mutex<Output>,
     /// Whether the owner runs now and will flush when done. Only read and written on the owner's queue.
     in_turn: AtomicBool,
@@ -68,52 +66,63 @@ pub(crate) struct Output {
 }
 
 impl Member {
-    pub(crate) fn new(id: u64, queue: &Queue, terms: &Arc<Terms>) -> Member {
-        Member(Arc::new(Shared {
+    /// Makes a member whose owner is `turn`: it runs on `queue` when something was signalled, and is lent the source that it is.
+    pub(crate) fn new<F>(id: u64, queue: &Queue, terms: &Arc<Terms>, turn: F) -> Member
+    where
+        F: FnMut(&Source<Shared>, u64) + Send + 'static,
+    {
+        let shared = Shared {
             id,
-            queue: queue.clone(),
-            wake: OnceLock::new(),
             output: Mutex::new(Output { outbox: Outbox::new(), close: None }),
             in_turn: AtomicBool::new(false),
             ahead: AtomicU32::new(0),
             terms: terms.clone(),
-        }))
+        };
+        Member(Source::builder(queue).sharing(shared).build_with_self(turn))
     }
 
-    /// Says whom to wake. Called once, before anybody else has the member.
-    pub(crate) fn wakes(&self, source: Source) {
-        let first = self.0.wake.set(source).is_ok();
-        debug_assert!(first, "a member has one owner");
+    /// The member whose owner is `source`.
+    pub(crate) fn of(source: &Source<Shared>) -> Member {
+        Member(source.clone())
+    }
+
+    /// For who only signals.
+    pub(crate) fn source(&self) -> Source {
+        self.0.plain()
+    }
+
+    fn shared(&self) -> &Shared {
+        self.0.shared()
     }
 
     pub(crate) fn id(&self) -> u64 {
-        self.0.id
+        self.shared().id
     }
 
     pub(crate) fn queue(&self) -> &Queue {
-        &self.0.queue
+        self.0.queue()
     }
 
     pub(crate) fn output(&self) -> MutexGuard<'_, Output> {
         // An outbox is whole between any two of its calls, so a panic elsewhere does not spoil it.
-        self.0.output.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared().output.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The owner's turn begins: it will flush at its end, so nobody on its queue needs to wake it.
     pub(crate) fn begin_turn(&self) {
         // Relaxed: only blocks of the owner's queue look at it, and those are ordered.
-        self.0.in_turn.store(true, Ordering::Relaxed);
+        self.shared().in_turn.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn end_turn(&self) {
-        self.0.in_turn.store(false, Ordering::Relaxed);
+        self.shared().in_turn.store(false, Ordering::Relaxed);
     }
 
     /// Queues a message from anywhere. The policy for slow members holds.
     pub(crate) fn push(&self, frame: Bytes) -> bool {
         let pushed = {
             let mut output = self.output();
-            let Terms { limits, slow_members, .. } = &*self.0.terms;
+            let Terms { limits, slow_members, .. } = &*self.shared().terms;
             let pushed = output.outbox.push(frame, limits, *slow_members);
             if pushed == Push::Full {
                 output.close = Some(Box::new(Close::new(CloseCode::TRY_AGAIN, "too slow")));
@@ -128,12 +137,12 @@ impl Member {
                 true
             }
             Push::Missed => {
-                self.0.terms.metrics.missed.add(1);
+                self.shared().terms.metrics.missed.add(1);
                 false
             }
             Push::Full => {
-                self.0.terms.metrics.slow_members.add(1);
-                log::debug!("{} is too slow and is closed", self.0.queue.label());
+                self.shared().terms.metrics.slow_members.add(1);
+                log::debug!("{} is too slow and is closed", self.0.queue().label());
                 self.wake();
                 false
             }
@@ -144,7 +153,7 @@ impl Member {
     /// Queues a message that answers the owner's own input; reading stops while too much waits, so no policy is needed. From
     /// another queue it is the same as [`push`](Self::push).
     pub(crate) fn answer(&self, frame: Bytes) -> bool {
-        if !self.0.queue.is_current() {
+        if !self.0.queue().is_current() {
             return self.push(frame);
         }
         let pushed = self.output().outbox.push_own(frame);
@@ -154,7 +163,7 @@ impl Member {
 
     /// Counts a message that was queued for this member alone.
     pub(crate) fn count_sent(&self, sent: bool) {
-        self.0.terms.metrics.traffic().messages_out.add(u64::from(sent));
+        self.shared().terms.metrics.traffic().messages_out.add(u64::from(sent));
     }
 
     /// Queues a close behind what waits: the last thing that the peer hears. `frame` is what tells it.
@@ -167,7 +176,7 @@ impl Member {
             }
             pushed
         };
-        if self.0.queue.is_current() {
+        if self.0.queue().is_current() {
             self.wake_unless_in_turn(pushed);
         } else if pushed != Push::Closing {
             self.wake();
@@ -175,7 +184,7 @@ impl Member {
     }
 
     fn wake_unless_in_turn(&self, pushed: Push) {
-        if pushed != Push::Closing && !self.0.in_turn.load(Ordering::Relaxed) {
+        if pushed != Push::Closing && !self.shared().in_turn.load(Ordering::Relaxed) {
             self.wake();
         }
     }
@@ -186,35 +195,33 @@ impl Member {
 
     /// Has the owner run with `bits`, behind everything that waits already.
     pub(crate) fn signal(&self, bits: u64) {
-        if let Some(source) = self.0.wake.get() {
-            source.merge_later(bits);
-        }
+        self.0.merge_later(bits);
     }
 
     /// Whether the member has said so much that the room must catch up first. If so, [`RESUME`] comes when it has.
     pub(crate) fn is_ahead(&self) -> bool {
         // The common case without a write. Relaxed: a stale value only moves the moment of the stop.
-        if self.0.ahead.load(Ordering::Relaxed) < AHEAD {
+        if self.shared().ahead.load(Ordering::Relaxed) < AHEAD {
             return false;
         }
         // One word and read-modify-writes only: either `told` comes later and sees the bit, or this sees what `told` left.
-        if self.0.ahead.fetch_or(WAITING, Ordering::AcqRel) & !WAITING < AHEAD {
-            self.0.ahead.fetch_and(!WAITING, Ordering::AcqRel);
+        if self.shared().ahead.fetch_or(WAITING, Ordering::AcqRel) & !WAITING < AHEAD {
+            self.shared().ahead.fetch_and(!WAITING, Ordering::AcqRel);
             return false;
         }
         true
     }
 
     fn said(&self, cost: u32) {
-        self.0.ahead.fetch_add(cost, Ordering::AcqRel);
+        self.shared().ahead.fetch_add(cost, Ordering::AcqRel);
     }
 
     fn told(&self, cost: u32) {
-        let before = self.0.ahead.fetch_sub(cost, Ordering::AcqRel);
+        let before = self.shared().ahead.fetch_sub(cost, Ordering::AcqRel);
         let left = (before & !WAITING) - cost;
         if before & WAITING != 0
             && left <= AHEAD / 2
-            && self.0.ahead.fetch_and(!WAITING, Ordering::AcqRel) & WAITING != 0
+            && self.shared().ahead.fetch_and(!WAITING, Ordering::AcqRel) & WAITING != 0
         {
             self.signal(RESUME);
         }
@@ -223,7 +230,7 @@ impl Member {
 
 impl fmt::Debug for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Member").field(&self.0.id).finish()
+        f.debug_tuple("Member").field(&self.shared().id).finish()
     }
 }
 
@@ -271,7 +278,7 @@ impl Room {
     /// Tells all members, the sender included.
     pub(crate) fn broadcast(&mut self, said: &Said) {
         let told = self.members.iter().filter(|member| member.push(said.frame.clone())).count();
-        said.from.0.terms.metrics.traffic().messages_out.add(told as u64);
+        said.from.shared().terms.metrics.traffic().messages_out.add(told as u64);
     }
 }
 
@@ -285,9 +292,8 @@ mod tests {
     fn member(id: u64, limits: Limits, policy: SlowMember) -> (Member, Receiver<u64>) {
         let queue = Queue::new("test.member");
         let terms = Terms { limits, metrics: Metrics::new(1), slow_members: policy };
-        let member = Member::new(id, &queue, &Arc::new(terms));
         let (tell, woken) = channel();
-        member.wakes(Source::new(&queue, move |bits| tell.send(bits).unwrap_or_default()));
+        let member = Member::new(id, &queue, &Arc::new(terms), move |_, bits| tell.send(bits).unwrap_or_default());
         (member, woken)
     }
 
@@ -299,7 +305,7 @@ mod tests {
 
     #[test]
     fn what_a_silent_member_costs_does_not_grow_unnoticed() {
-        assert!(size_of::<Shared>() <= 200, "{}", size_of::<Shared>());
+        assert!(size_of::<Shared>() <= 48, "{}", size_of::<Shared>());
     }
 
     #[test]

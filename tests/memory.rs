@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use singletrack::io::socket::READ_BUFFER;
 use singletrack::{RunningServer, Server};
 
-/// Bytes for a connection.
-const BOUND: f64 = 560.0;
+/// What is promised: bytes for a connection of any kind.
+const PROMISED: f64 = 512.0;
 /// 10,000 / 16 and 19,000 / 16.
 const CROWDS: [usize; 2] = [625, 1188];
 /// After this long a server counts as never coming to rest.
@@ -165,13 +165,15 @@ fn each_of(crowd: usize, path: impl Fn(usize) -> String) -> f64 {
 #[test]
 fn a_silent_connection_costs_no_more_than_is_promised() {
     for crowd in CROWDS {
+        // Beside each the most that it may cost: a little above what it does, so that growth is noticed long before the promise.
         let costs = [
-            ("an echo socket", each_of(crowd, |_| "/echo".to_owned())),
-            ("one of a room of ten", each_of(crowd, |peer| format!("/room/{}", peer / 10))),
-            ("one of a giant room", each_of(crowd, |_| "/room/giant".to_owned())),
+            ("an echo socket", 400.0, each_of(crowd, |_| "/echo".to_owned())),
+            ("one of a room of ten", 460.0, each_of(crowd, |peer| format!("/room/{}", peer / 10))),
+            ("one of a giant room", 430.0, each_of(crowd, |_| "/room/giant".to_owned())),
         ];
-        for (what, each) in costs {
-            assert!(each <= BOUND, "{what} costs {each:.0} bytes with {crowd} of them, more than {BOUND}");
+        for (what, most, each) in costs {
+            assert!(each <= most, "{what} costs {each:.0} bytes with {crowd} of them, more than {most}");
+            assert!(most <= PROMISED);
         }
     }
 }

@@ -11,6 +11,7 @@
 
 mod apply;
 mod concurrent;
+mod counts;
 mod gate;
 mod group;
 mod handoff;

@@ -4,27 +4,28 @@
 //! are merged into one word (`pending`), by "or", by adding, or the last one wins. Signalling allocates nothing: the source
 //! itself is the node that is queued. The end of a source is a block of its queue, submitted once, so it comes after the
 //! last run of the handler.
+//!
+//! A source is one allocation (`body`): what all sources have in front, then what its handles share, then the handlers. A
+//! handle is a pointer to the front, so that who signals need not know what stands behind it.
 //! Not for: what signals (descriptors, timers); they hold a source and merge.
 
+mod body;
 mod builder;
+pub(crate) mod counts;
 pub(crate) mod pending;
 
-use std::cell::UnsafeCell;
 use std::fmt;
+use std::marker::PhantomData;
 use std::panic::Location;
 use std::ptr::NonNull;
-use std::sync::{Arc, Weak};
 
-use crate::block::{self, Kind, Node, VTable};
-use crate::catch::{self, Payload};
-use crate::pool::Mark;
+use crate::block::Node;
 use crate::queue::{NotSuspended, Queue};
 use crate::state::Resumed;
 
-use builder::Once;
+use body::Head;
 pub use builder::SourceBuilder;
 pub use pending::Merge;
-use pending::{Begin, Pending};
 
 /// A handler on a queue, and signals that wait for it, merged into one number.
 ///
@@ -47,96 +48,19 @@ use pending::{Begin, Pending};
 /// });
 /// assert_eq!(told.recv().unwrap(), 1 | 4);
 /// ```
-#[derive(Clone)]
-pub struct Source {
-    body: Arc<Body>,
+///
+/// What all handles shall reach, the program gives to [`SourceBuilder::sharing`]: a `Source<S>` has a [`shared`](Self::shared)
+/// value of type `S`, in the same allocation.
+pub struct Source<S: ?Sized = ()> {
+    head: NonNull<Head>,
+    shared: PhantomData<S>,
 }
 
-pub(crate) type Handler = Box<dyn FnMut(u64) + Send>;
-
-#[repr(C)]
-struct Body {
-    /// In the queue from the first merge until its run begins.
-    node: Node,
-    /// What was merged and not handled yet; zero: not in the queue.
-    pending: Pending,
-    queue: Queue,
-    handlers: UnsafeCell<Option<Handlers>>,
-}
-
-/// What the program gave; gone once the source has ended.
-struct Handlers {
-    event: Handler,
-    cancelled: Option<Once>,
-}
-
-impl Handlers {
-    /// In a block of the queue, after the last run. What `event` captured goes first: the cancel handler may close what it
-    /// used.
-    fn end(self) {
-        catch::drop_quietly(self.event);
-        if let Some(cancelled) = self.cancelled {
-            cancelled();
-        }
-    }
-}
-
-// SAFETY: `handlers` is touched by the queue's blocks alone, one at a time; the rest is shared by design.
-unsafe impl Send for Body {}
+// SAFETY: a handle is a count and gives access to what is shared by design, and to an `S` that all threads may use; the
+// handlers are `Send`, as the builder demands, and touched by the queue's blocks alone.
+unsafe impl<S: ?Sized + Send + Sync> Send for Source<S> {}
 // SAFETY: as above.
-unsafe impl Sync for Body {}
-
-impl Body {
-    const VTABLE: VTable = VTable {
-        kind: Kind::Lane,
-        run: Self::run,
-        finish: Self::unused,
-        discard: Self::discard,
-        label: block::no_label,
-    };
-
-    unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
-        // SAFETY: the count that `merge` gave to the queue.
-        let body = unsafe { Arc::from_raw(node.cast::<Self>().as_ptr()) };
-        // From here on a merge queues the source again: the drain has detached the node.
-        if let Begin::Run(value) = body.pending.begin() {
-            // SAFETY: in a block of the queue; the handler cannot come back here, because nothing runs in the middle of it.
-            let handlers = unsafe { &mut *body.handlers.get() };
-            if let Some(handlers) = handlers.as_mut() {
-                // A run is a block to the monitor: a worker that runs many is not stuck in one.
-                Mark::here().block(body.node.site);
-                if let Err(payload) = catch::catch(|| (handlers.event)(value)) {
-                    body.queue.runtime().pool().count_panic();
-                    catch::report(body.queue.label(), body.node.site, payload);
-                }
-            }
-        }
-        // The last handle may be gone: then the handler is dropped here, and may panic.
-        catch::drop_quietly(body);
-        None
-    }
-
-    unsafe fn discard(node: NonNull<Node>) -> u64 {
-        // SAFETY: as in `run`.
-        catch::drop_quietly(unsafe { Arc::from_raw(node.cast::<Self>().as_ptr()) });
-        1
-    }
-
-    unsafe fn unused(_: NonNull<Node>) {}
-}
-
-impl Drop for Body {
-    /// Nobody can signal any more and nothing waits: the end, unless it was cancelled before, or has no end to be told.
-    fn drop(&mut self) {
-        let Some(handlers) = self.handlers.get_mut().take() else { return };
-        // If it was cancelled, the block that should have run the end was dropped, with the runtime.
-        if handlers.cancelled.is_none() || self.pending.is_cancelled() {
-            // The thread that drops the last handle may be one that only signals, and goes on.
-            return catch::drop_quietly(handlers);
-        }
-        self.queue.submit_at(move || handlers.end(), self.node.site);
-    }
-}
+unsafe impl<S: ?Sized + Send + Sync> Sync for Source<S> {}
 
 impl Source {
     /// The largest value that a source carries, 2^63 - 2; a sum ([`Merge::Add`]) stays there.
@@ -152,34 +76,34 @@ impl Source {
     pub fn builder(queue: &Queue) -> SourceBuilder {
         SourceBuilder::new(queue)
     }
+}
 
-    fn made(builder: SourceBuilder, event: Handler, site: &'static Location<'static>) -> Self {
-        let SourceBuilder { queue, merge, registered, cancelled } = builder;
-        let body = Body {
-            node: Node::new(&Body::VTABLE, site),
-            pending: Pending::new(merge),
-            queue,
-            handlers: UnsafeCell::new(Some(Handlers { event, cancelled })),
-        };
-        let source = Self { body: Arc::new(body) };
-        if let Some(registered) = registered {
-            // The queue keeps order, so this is ahead of whatever is merged later.
-            let own = source.clone();
-            let first = move || {
-                if own.is_cancelled() {
-                    return drop(registered);
-                }
-                registered();
-            };
-            source.body.queue.submit_at(first, site);
-        }
-        source
+impl<S> Source<S> {
+    /// What was given to [`SourceBuilder::sharing`].
+    #[inline]
+    #[must_use]
+    pub fn shared(&self) -> &S {
+        // SAFETY: this handle keeps the body, which was made for an `S`, or its type was forgotten and `S` is `()`.
+        unsafe { body::shared(self.head).as_ref() }
+    }
+
+    /// Another handle, for who only signals: it is of the same type for all sources.
+    #[must_use]
+    pub fn plain(&self) -> Source {
+        self.head().counts.add_handle();
+        Source { head: self.head, shared: PhantomData }
+    }
+
+    #[inline]
+    fn head(&self) -> &Head {
+        // SAFETY: this handle keeps it.
+        unsafe { self.head.as_ref() }
     }
 
     /// The queue that the handler runs on.
     #[must_use]
     pub fn queue(&self) -> &Queue {
-        &self.body.queue
+        &self.head().queue
     }
 
     /// Adds `value` to what the next run of the handler gets, in the way that the source merges.
@@ -194,7 +118,7 @@ impl Source {
     pub fn merge(&self, value: u64) {
         if let Some(node) = self.turn_on(value) {
             // SAFETY: see `turn_on`.
-            unsafe { self.body.queue.push_node(node) };
+            unsafe { self.head().queue.push_node(node) };
         }
     }
 
@@ -208,7 +132,7 @@ impl Source {
     pub fn merge_later(&self, value: u64) {
         if let Some(node) = self.turn_on(value) {
             // SAFETY: see `turn_on`.
-            unsafe { self.body.queue.push_node_later(node) };
+            unsafe { self.head().queue.push_node_later(node) };
         }
     }
 
@@ -217,7 +141,7 @@ impl Source {
     #[track_caller]
     fn turn_on(&self, value: u64) -> Option<NonNull<Node>> {
         // Only the merge that found nothing pending gets the node.
-        if !self.body.pending.add(value) {
+        if !self.head().pending.add(value) {
             return None;
         }
         Some(self.counted_node())
@@ -225,10 +149,10 @@ impl Source {
 
     #[inline]
     fn counted_node(&self) -> NonNull<Node> {
-        let body = Arc::into_raw(self.body.clone());
-        // SAFETY: an `Arc` is never null. The node is in no list: it was detached before the run that emptied `pending`, or
-        // that was held.
-        unsafe { NonNull::new_unchecked(body.cast_mut()) }.cast()
+        // The count is the queue's, and the run's after it. The node is in no list: it was detached before the run that
+        // emptied `pending`, or that was held.
+        self.head().counts.add_handle();
+        self.head.cast()
     }
 
     /// Holds the handler: a run that has begun ends, the next one waits for [`resume`](Self::resume), and what is signalled
@@ -256,7 +180,7 @@ impl Source {
     pub fn suspend(&self) {
         let label = self.queue().label();
         assert!(
-            self.body.pending.suspend(),
+            self.head().pending.suspend(),
             "a source on queue \"{label}\" is suspended too often: somebody forgets to resume"
         );
     }
@@ -266,11 +190,11 @@ impl Source {
     /// # Errors
     /// [`NotSuspended`] when it was resumed as often as suspended.
     pub fn resume(&self) -> Result<(), NotSuspended> {
-        match self.body.pending.resume() {
+        match self.head().pending.resume() {
             Resumed::NotSuspended => return Err(NotSuspended::source(self.queue().label())),
             Resumed::Nothing => {}
             // SAFETY: a run was held: what was merged is still there, so no merge gets the node, and it is in no list.
-            Resumed::Schedule => unsafe { self.body.queue.push_node(self.counted_node()) },
+            Resumed::Schedule => unsafe { self.head().queue.push_node(self.counted_node()) },
         }
         Ok(())
     }
@@ -280,32 +204,42 @@ impl Source {
     /// whether or not the source is suspended.
     #[track_caller]
     pub fn cancel(&self) {
-        if !self.body.pending.cancel() {
+        if !self.head().pending.cancel() {
             return;
         }
-        let body = self.body.clone();
-        self.body.queue.submit_at(
-            move || {
-                // SAFETY: in a block of the queue, as in `run`.
-                let handlers = unsafe { (*body.handlers.get()).take() };
-                if let Some(handlers) = handlers {
-                    handlers.end();
-                }
-            },
-            Location::caller(),
-        );
+        let own = self.plain();
+        let end = move || {
+            // SAFETY: in a block of the queue.
+            unsafe { (own.head().table.end)(own.head) };
+        };
+        self.head().queue.submit_at(end, Location::caller());
     }
 
     /// Was it cancelled?
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.body.pending.is_cancelled()
+        self.head().pending.is_cancelled()
     }
 }
 
-impl fmt::Debug for Source {
+impl<S: ?Sized> Clone for Source<S> {
+    fn clone(&self) -> Self {
+        // SAFETY: this handle keeps it.
+        unsafe { self.head.as_ref() }.counts.add_handle();
+        Self { head: self.head, shared: PhantomData }
+    }
+}
+
+impl<S: ?Sized> Drop for Source<S> {
+    fn drop(&mut self) {
+        // SAFETY: this handle was counted once and is not used again.
+        unsafe { Head::drop_handle(self.head) };
+    }
+}
+
+impl<S> fmt::Debug for Source<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").field("queue", &self.body.queue).field("cancelled", &self.is_cancelled()).finish()
+        f.debug_struct("Source").field("queue", &self.head().queue).field("cancelled", &self.is_cancelled()).finish()
     }
 }
 
@@ -320,14 +254,19 @@ impl fmt::Debug for Source {
 /// drop(source);
 /// assert!(weak.upgrade().is_none());
 /// ```
-#[derive(Clone)]
-pub struct WeakSource(Weak<Body>);
+pub struct WeakSource(NonNull<Head>);
 
-impl Source {
-    /// A handle that does not keep the source from ending.
+// SAFETY: it gives nothing but handles of type `Source`, which may be used by all threads.
+unsafe impl Send for WeakSource {}
+// SAFETY: as above.
+unsafe impl Sync for WeakSource {}
+
+impl<S> Source<S> {
+    /// What knows of the source and does not keep it from ending.
     #[must_use]
     pub fn downgrade(&self) -> WeakSource {
-        WeakSource(Arc::downgrade(&self.body))
+        self.head().counts.add_knowing();
+        WeakSource(self.head)
     }
 }
 
@@ -336,7 +275,24 @@ impl WeakSource {
     /// source, and drop what its handlers captured.
     #[must_use]
     pub fn upgrade(&self) -> Option<Source> {
-        self.0.upgrade().map(|body| Source { body })
+        // SAFETY: who knows keeps the memory, and so the counts.
+        let becomes = unsafe { self.0.as_ref() }.counts.become_handle();
+        becomes.then_some(Source { head: self.0, shared: PhantomData })
+    }
+}
+
+impl Clone for WeakSource {
+    fn clone(&self) -> Self {
+        // SAFETY: as in `upgrade`.
+        unsafe { self.0.as_ref() }.counts.add_knowing();
+        Self(self.0)
+    }
+}
+
+impl Drop for WeakSource {
+    fn drop(&mut self) {
+        // SAFETY: this one was counted once and is not used again.
+        unsafe { Head::drop_knowing(self.0) };
     }
 }
 

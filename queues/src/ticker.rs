@@ -224,7 +224,7 @@ impl SourceBuilder {
                 handler(due);
             }
         };
-        let source = self.made_by_flags(Box::new(handler), Location::caller());
+        let source = self.made_by_flags(handler, Location::caller());
         orders.source.get_or_init(|| source.downgrade());
         let ticker = Ticker { source, orders };
         ticker.set(schedule);

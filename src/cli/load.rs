@@ -87,6 +87,9 @@ pub(crate) struct Arguments {
     /// Seconds of load before that, which are left out of the figures.
     #[arg(long, value_name = "S", value_parser = seconds_or_none, default_value = "1")]
     warmup: Duration,
+    /// Messages of each sender, instead of a time; there is no warm-up then.
+    #[arg(long, value_name = "N", value_parser = at_least_one, conflicts_with_all = ["seconds", "warmup"])]
+    messages: Option<usize>,
     /// Threads of the generator [default: one per core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
@@ -195,8 +198,9 @@ impl Arguments {
             bytes: self.bytes,
             kind: if self.binary { Kind::Binary } else { Kind::Text },
             rate: self.rate,
-            warmup: self.warmup,
-            time: self.seconds,
+            messages: self.messages.map(|each| each as u64),
+            warmup: if self.messages.is_some() { Duration::ZERO } else { self.warmup },
+            time: if self.messages.is_some() { Duration::from_secs_f64(LONGEST) } else { self.seconds },
             workers: self.workers.map_or_else(cores, usize::from),
             handshakes: self.handshakes,
             patience: self.patience,

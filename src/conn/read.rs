@@ -5,7 +5,7 @@
 //! Reading stops while the peer itself does not take what waits for it, and while its room has not told what it said before.
 
 use super::deadlines::Moment;
-use super::{Connection, Open, Phase, Unread};
+use super::{Connection, Open, Phase, Signs, Unread};
 use crate::handler::{Echo, Handler, InRoom};
 use crate::http::{self, Method, Reject, Request, Response};
 use crate::io::socket::{self, Arrived, READ_BUFFER};
@@ -30,13 +30,13 @@ impl Connection {
         if !self.unread_is_partial() && self.wants_input() {
             self.use_unread(&mut turn);
         }
-        while self.readable && self.wants_input() && turn.frames_left > 0 && bytes < READ_BUFFER {
+        while self.is(Signs::READABLE) && self.wants_input() && turn.frames_left > 0 && bytes < READ_BUFFER {
             bytes += self.read_once(&mut turn);
         }
         if bytes > 0 {
-            self.heard = now;
-            if let Phase::Open(open) = &mut self.phase {
-                open.pinged = None;
+            if matches!(self.phase, Phase::Open(_)) {
+                self.since = now;
+                self.signs.remove(Signs::PINGED);
             }
         }
         if bytes > 0 || turn.messages > 0 {
@@ -49,20 +49,20 @@ impl Connection {
 
     /// Whether there is something to read that is wanted now.
     pub(super) fn has_input(&self) -> bool {
-        (self.readable || !self.unread_is_partial()) && self.wants_input()
+        (self.is(Signs::READABLE) || !self.unread_is_partial()) && self.wants_input()
     }
 
     /// Whether input is wanted now. If not, something is on its way that will bring another turn.
     pub(super) fn wants_input(&self) -> bool {
         match &self.phase {
-            Phase::Open(_) if self.stopped || self.member().is_ahead() => false,
+            Phase::Open(_) if self.is(Signs::STOPPED) || self.member().is_ahead() => false,
             // What comes after a close is thrown away, but it must be read: unread input would reset the connection.
-            Phase::Closing { .. } => !self.ended && !self.broken,
+            Phase::Closing { .. } => !self.is(Signs::ENDED) && !self.is(Signs::BROKEN),
             // One answer at a time.
             Phase::Head { .. } => self.member().output().outbox.is_empty(),
             Phase::Open(_) => {
                 let output = self.member().output();
-                !(output.outbox.is_closing() || self.blocked && output.outbox.bytes() > BACKLOG)
+                !(output.outbox.is_closing() || self.is(Signs::BLOCKED) && output.outbox.bytes() > BACKLOG)
             }
         }
     }
@@ -72,25 +72,25 @@ impl Connection {
         socket::with_read_buffer(|buffer| match socket::read(&self.socket, buffer) {
             Ok(Arrived::Bytes(count)) => {
                 // A short read has drained the socket, unless the end of the stream may be behind it.
-                if count < buffer.len() && !self.hangup {
-                    self.readable = false;
+                if count < buffer.len() && !self.is(Signs::HANGUP) {
+                    self.signs.remove(Signs::READABLE);
                 }
                 self.take(&mut buffer[..count], turn);
                 count
             }
             Ok(Arrived::Nothing) => {
-                self.readable = false;
+                self.signs.remove(Signs::READABLE);
                 0
             }
             Ok(Arrived::End) => {
-                self.readable = false;
-                self.ended = true;
+                self.signs.remove(Signs::READABLE);
+                self.signs.insert(Signs::ENDED);
                 0
             }
             Err(error) => {
                 log::debug!("{}: reading failed: {error}", self.member().queue().label());
-                self.readable = false;
-                self.broken = true;
+                self.signs.remove(Signs::READABLE);
+                self.signs.insert(Signs::BROKEN);
                 0
             }
         })
@@ -173,10 +173,10 @@ impl Connection {
             unread.seen = 0;
             return None;
         }
-        if let Phase::Head { since, idle } = &mut self.phase
+        if let Phase::Head { idle } = &mut self.phase
             && *idle
         {
-            (*since, *idle) = (turn.now, false);
+            (self.since, *idle) = (turn.now, false);
         }
         match http::parse_more(input, unread.seen, &self.hub.terms.limits) {
             Ok(None) => {
@@ -205,14 +205,16 @@ impl Connection {
     /// Decides on a request: an answer, or (`None`) it has become a WebSocket.
     fn serve(&mut self, request: &Request) -> Result<Option<Response>, Reject> {
         let hub = self.hub.clone();
-        if self.refused {
+        if self.is(Signs::REFUSED) {
             hub.terms.metrics.refused.add(1);
             return Err(Reject::busy("this server has as many connections as it can hold"));
         }
         let route = hub.router.find(request.path(), &hub.terms.limits)?;
         let handler: Box<dyn Handler> = match route {
             Route::Page => return Ok(Some(hub.page.clone())),
-            Route::Health if self.stopped || hub.is_draining() => return Ok(Some(Response::text(503, "draining\n"))),
+            Route::Health if self.is(Signs::STOPPED) || hub.is_draining() => {
+                return Ok(Some(Response::text(503, "draining\n")));
+            }
             Route::Health => return Ok(Some(Response::text(200, "ok\n"))),
             Route::Metrics => {
                 let text = hub.terms.metrics.text(&hub.runtime.stats());
@@ -221,7 +223,7 @@ impl Connection {
             _ if request.upgrade().is_none() => {
                 return Err(Reject::upgrade_required("this path serves WebSockets only"));
             }
-            _ if self.stopped || hub.is_draining() => return Err(Reject::busy("the server is stopping")),
+            _ if self.is(Signs::STOPPED) || hub.is_draining() => return Err(Reject::busy("the server is stopping")),
             Route::Echo => {
                 hub.origins.check(request)?;
                 Box::new(Echo)
@@ -248,7 +250,7 @@ impl Connection {
         // Before the handler is told: whatever it makes others send comes behind the answer.
         self.member().output().outbox.push_own(ws::accept(upgrade));
         self.guard(|| handler.open(&self.conn, request));
-        self.phase = Phase::Open(Open { handler, decoder: Decoder::new(Role::Server), pinged: None });
+        self.phase = Phase::Open(Open { handler, decoder: Decoder::new(Role::Server) });
     }
 
     fn respond(&mut self, request: &Request, response: &Response, turn: &Turn) {
@@ -256,7 +258,8 @@ impl Connection {
         let answer = response.encode(request.method() == Method::Head, goes_on);
         self.member().output().outbox.push_own(answer);
         if goes_on {
-            self.phase = Phase::Head { since: turn.now, idle: true };
+            self.since = turn.now;
+            self.phase = Phase::Head { idle: true };
             // Often there is room at once, and the next request of a pipeline need not wait for another turn.
             self.write(turn.now);
         } else {
@@ -267,7 +270,7 @@ impl Connection {
     /// Handles frames until there are no more bytes, or enough for this turn.
     fn frames(&mut self, input: &mut &mut [u8], turn: &mut Turn) {
         // Out of `self` for the time of the loop, so that handler and connection can both be used.
-        let mut phase = std::mem::replace(&mut self.phase, Phase::Closing { told: None });
+        let mut phase = std::mem::replace(&mut self.phase, Phase::Closing { told: false });
         let Phase::Open(open) = &mut phase else {
             self.phase = phase;
             return;
@@ -281,7 +284,7 @@ impl Connection {
                 }
                 Ok(Some(Event::Ping(payload))) => {
                     // An outbox keeps the latest pong only. Whoever takes what is sent gets one for each ping.
-                    if !self.blocked && !self.member().output().outbox.is_empty() {
+                    if !self.is(Signs::BLOCKED) && !self.member().output().outbox.is_empty() {
                         self.write(turn.now);
                     }
                     self.member().output().outbox.push_pong(&payload);

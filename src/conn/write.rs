@@ -9,8 +9,8 @@ use std::io;
 
 use bytes::Bytes;
 
-use super::Connection;
 use super::deadlines::Moment;
+use super::{Connection, Signs};
 use crate::io::socket::{self, MAX_PIECES};
 
 /// System calls for one connection before others get their turn.
@@ -24,7 +24,7 @@ thread_local! {
 impl Connection {
     /// Writes what waits, as far as there is room.
     pub(super) fn write(&mut self, now: Moment) {
-        if self.blocked || self.broken {
+        if self.is(Signs::BLOCKED) || self.is(Signs::BROKEN) {
             return;
         }
         let mut batch = BATCH.take();
@@ -54,13 +54,13 @@ impl Connection {
                     }
                 }
                 Ok(None) => {
-                    self.blocked = true;
+                    self.signs.insert(Signs::BLOCKED);
                     self.stalled.get_or_insert(now);
                     break;
                 }
                 Err(error) => {
                     log::debug!("{}: writing failed: {error}", self.member().queue().label());
-                    self.broken = true;
+                    self.signs.insert(Signs::BROKEN);
                     break;
                 }
             }

@@ -5,7 +5,8 @@
 use std::fmt;
 use std::panic::Location;
 
-use super::{Handler, Merge, Source};
+use super::body::Body;
+use super::{Merge, Source};
 use crate::queue::Queue;
 
 pub(super) type Once = Box<dyn FnOnce() + Send>;
@@ -33,16 +34,38 @@ pub(super) type Once = Box<dyn FnOnce() + Send>;
 /// assert_eq!(told.iter().collect::<Vec<_>>(), ["ready", "120 bytes", "closed"]);
 /// ```
 #[must_use = "nothing is made before `build`"]
-pub struct SourceBuilder {
-    pub(super) queue: Queue,
-    pub(super) merge: Merge,
-    pub(super) registered: Option<Once>,
-    pub(super) cancelled: Option<Once>,
+pub struct SourceBuilder<S = ()> {
+    queue: Queue,
+    merge: Merge,
+    registered: Option<Once>,
+    cancelled: Option<Once>,
+    shared: S,
 }
 
 impl SourceBuilder {
     pub(super) fn new(queue: &Queue) -> Self {
-        Self { queue: queue.clone(), merge: Merge::Or, registered: None, cancelled: None }
+        Self { queue: queue.clone(), merge: Merge::Or, registered: None, cancelled: None, shared: () }
+    }
+}
+
+impl<S: Send + Sync + 'static> SourceBuilder<S> {
+    /// Puts `shared` where all handles reach it, by [`Source::shared`]. It is dropped with the last of them.
+    ///
+    /// ```
+    /// use singletrack_queues::{Queue, Source};
+    /// use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    ///
+    /// let queue = Queue::new("counts");
+    /// let source = Source::builder(&queue).sharing(AtomicU64::new(0)).build_with_self(|own, bits| {
+    ///     own.shared().fetch_add(bits, Relaxed);
+    /// });
+    /// source.merge(4);
+    /// queue.sync(|| ());
+    /// assert_eq!(source.shared().load(Relaxed), 4);
+    /// ```
+    pub fn sharing<T: Send + Sync + 'static>(self, shared: T) -> SourceBuilder<T> {
+        let Self { queue, merge, registered, cancelled, .. } = self;
+        SourceBuilder { queue, merge, registered, cancelled, shared }
     }
 
     /// How signals are put together that come between two runs of the handler: by "or", unless said otherwise.
@@ -74,14 +97,45 @@ impl SourceBuilder {
     }
 
     /// For sources that signal themselves, by flags.
-    pub(crate) fn made_by_flags(self, handler: Handler, site: &'static Location<'static>) -> Source {
-        Source::made(self.merging(Merge::Or), handler, site)
+    pub(crate) fn made_by_flags<F>(self, handler: F, site: &'static Location<'static>) -> Source<S>
+    where
+        F: FnMut(u64) + Send + 'static,
+    {
+        let mut handler = handler;
+        self.merging(Merge::Or).made(move |_, value| handler(value), site)
     }
 
     /// Makes the source; its `handler` runs on the queue with what was merged since its last run.
     #[track_caller]
-    pub fn build<F: FnMut(u64) + Send + 'static>(self, handler: F) -> Source {
-        Source::made(self, Box::new(handler), Location::caller())
+    pub fn build<F: FnMut(u64) + Send + 'static>(self, mut handler: F) -> Source<S> {
+        self.made(move |_, value| handler(value), Location::caller())
+    }
+
+    /// As [`build`](Self::build), for a handler that needs its own source: it is lent a handle for each run, because one of its
+    /// own would keep the source for ever.
+    #[track_caller]
+    pub fn build_with_self<F: FnMut(&Source<S>, u64) + Send + 'static>(self, handler: F) -> Source<S> {
+        self.made(handler, Location::caller())
+    }
+
+    fn made<F: FnMut(&Source<S>, u64) + Send + 'static>(self, event: F, site: &'static Location<'static>) -> Source<S> {
+        let Self { queue, merge, registered, cancelled, shared } = self;
+        let source = match cancelled {
+            Some(cancelled) => Body::source(queue, merge, shared, event, cancelled, site),
+            None => Body::source(queue, merge, shared, event, (), site),
+        };
+        if let Some(registered) = registered {
+            // The queue keeps order, so this is ahead of whatever is merged later.
+            let own = source.plain();
+            let first = move || {
+                if own.is_cancelled() {
+                    return drop(registered);
+                }
+                registered();
+            };
+            source.queue().submit_at(first, site);
+        }
+        source
     }
 }
 
@@ -92,7 +146,7 @@ impl From<&Queue> for SourceBuilder {
     }
 }
 
-impl fmt::Debug for SourceBuilder {
+impl<S> fmt::Debug for SourceBuilder<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SourceBuilder").field("queue", &self.queue).field("merge", &self.merge).finish_non_exhaustive()
     }
