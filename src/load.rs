@@ -176,34 +176,36 @@ impl Director<'_> {
         true
     }
 
-    /// Lets the senders send for the time of the warm-up and of the plan. `false`: it ended early by a breach.
+    /// Lets the senders send for the time of the warm-up and of the plan, or until they have sent what they should. `false`: it
+    /// ended early by a breach.
     fn measure(&mut self) -> bool {
         let times = self.run.begin();
+        if self.run.plan.warmup.is_zero() {
+            self.take_sample();
+        }
         self.start_senders();
-        let part = |now: u64, from: u64, until: u64| (now - from) as f64 / (until - from).max(1) as f64;
+        let (all, end) = (self.run.plan.all_messages(), times.until);
         loop {
-            let now = self.run.now();
-            let measuring = now >= times.from;
+            let (now, counts) = (self.run.now(), self.run.counts());
+            let over = now >= end || all.is_some_and(|all| counts.sent >= all && counts.received == counts.owed);
             let last = self.course.samples.last().map(|sample| sample.at);
-            if measuring && last.is_none_or(|last| now as f64 / 1e9 - last >= SAMPLE) || now >= times.until {
-                let sample = self.sample();
-                self.course.notice(sample.server);
-                self.course.samples.push(sample);
+            if over || now >= times.from && last.is_none_or(|last| now as f64 / 1e9 - last >= SAMPLE) {
+                self.take_sample();
             }
-            if now >= times.until {
+            if over {
                 break;
             }
-            let (phase, part) = if measuring {
-                (Phase::Measuring, part(now, times.from, times.until))
-            } else {
-                (Phase::WarmingUp, part(now, times.now, times.from))
+            let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
+            let (phase, part) = match all {
+                _ if now < times.from => (Phase::WarmingUp, share(now - times.now, times.from - times.now)),
+                Some(all) => (Phase::Measuring, share(counts.sent, all)),
+                None => (Phase::Measuring, share(now - times.from, end - times.from)),
             };
             if !self.look(phase, part, false) {
-                let sample = self.sample();
-                self.course.samples.push(sample);
+                self.take_sample();
                 break;
             }
-            let next = if measuring { times.until } else { times.from };
+            let next = if now < times.from { times.from } else { end };
             std::thread::sleep(LOOK.min(Duration::from_nanos(next.saturating_sub(self.run.now()))));
         }
         self.run.stop_sending();
@@ -211,12 +213,23 @@ impl Director<'_> {
         !self.run.is_broken()
     }
 
+    fn take_sample(&mut self) {
+        let sample = Sample {
+            at: self.run.now() as f64 / 1e9,
+            counts: self.run.counts(),
+            own_cpu: own_cpu(),
+            server: self.usage(),
+        };
+        self.course.notice(sample.server);
+        self.course.samples.push(sample);
+    }
+
     fn start_senders(&self) {
         let plan = &self.run.plan;
         let shards = self.run.shards.len();
         let mut of_shard: Vec<Vec<(usize, Source)>> = vec![Vec::new(); shards];
-        for source_and_seat in self.sources.iter().enumerate().map(|(number, source)| (source, plan.seat(number))) {
-            let (source, seat) = source_and_seat;
+        for (number, source) in self.sources.iter().enumerate() {
+            let seat = plan.seat(number);
             if seat.part == Part::Talks {
                 of_shard[seat.number % shards].push((self.run.sender(seat), source.clone()));
             }
@@ -234,9 +247,10 @@ impl Director<'_> {
     fn drain(&mut self) -> bool {
         self.last_progress = Instant::now();
         loop {
-            // After two looks in a row: a turn that began before the end may have sent one more.
-            let counts = self.counts_twice();
-            if counts.received == counts.owed {
+            // In this order: what was told last is counted.
+            let all_told = self.run.pacing.wait_timeout(Duration::ZERO);
+            let counts = self.counts_at_rest();
+            if counts.received == counts.owed && all_told {
                 break;
             }
             if !self.look(Phase::Draining, counts.received as f64 / counts.owed.max(1) as f64, true) {
@@ -244,15 +258,16 @@ impl Director<'_> {
             }
             std::thread::sleep(LOOK);
         }
-        if let Some(sent) = self.due_in_all() {
-            self.course.not_sent = sent.saturating_sub(self.run.counts().sent);
+        if self.run.plan.rate.is_some() {
+            self.course.not_sent = self.run.due_in_all().saturating_sub(self.run.counts().sent);
         }
         // Counts alone could be right by accident: each connection compares its own.
         self.audit();
         !self.run.is_broken()
     }
 
-    fn counts_twice(&self) -> shard::Counts {
+    /// Counts that stood still: a turn that began before the end may have sent one more.
+    fn counts_at_rest(&self) -> shard::Counts {
         loop {
             let first = self.run.counts();
             // Each queue has run all that it was given before.
@@ -262,13 +277,6 @@ impl Director<'_> {
                 return second;
             }
         }
-    }
-
-    /// Messages that a rate made due in the whole run.
-    fn due_in_all(&self) -> Option<u64> {
-        let rate = self.run.plan.rate?;
-        let until = self.run.times().until;
-        Some((until.saturating_sub(self.run.begun()) as f64 / 1e9 * rate).floor() as u64)
     }
 
     /// The slow members read what has waited for them.
@@ -352,10 +360,6 @@ impl Director<'_> {
     /// Waits until the queues have run what they were given before.
     fn settle(&self) {
         self.run.shards.iter().for_each(|shard| shard.queue.sync(|| {}));
-    }
-
-    fn sample(&self) -> Sample {
-        Sample { at: self.run.now() as f64 / 1e9, counts: self.run.counts(), own_cpu: own_cpu(), server: self.usage() }
     }
 
     fn usage(&self) -> Option<Usage> {

@@ -22,7 +22,8 @@ const INTERRUPTED: u8 = 130;
 const MOST: usize = 10_000_000;
 const LONGEST: f64 = 7.0 * 86_400.0;
 
-const ABOUT: &str = "\
+/// What `load --help` begins with.
+pub(crate) const ABOUT: &str = "\
 Puts a WebSocket server under load, verifies every message, and tells throughput and latency.
 
 The server speaks the protocol of `singletrack serve`: what is sent to /echo comes back, and what a member of /room/NAME sends \
@@ -49,7 +50,7 @@ Examples:
 
 /// What `load` understands.
 #[derive(Clone, Debug, clap::Args)]
-#[command(long_about = ABOUT, after_long_help = EXAMPLES, after_help = "See --help for examples.")]
+#[command(after_long_help = EXAMPLES, after_help = "See --help for examples.")]
 pub(crate) struct Arguments {
     /// The server: ws://HOST:PORT, with or without a path that stands before all others.
     #[arg(value_name = "URL")]
@@ -87,6 +88,9 @@ pub(crate) struct Arguments {
     /// Seconds of load before that, which are left out of the figures.
     #[arg(long, value_name = "S", value_parser = seconds_or_none, default_value = "1")]
     warmup: Duration,
+    /// Messages of each sender, instead of a time; there is no warm-up then.
+    #[arg(long, value_name = "N", value_parser = at_least_one, conflicts_with_all = ["seconds", "warmup"])]
+    messages: Option<usize>,
     /// Threads of the generator [default: one per core].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
@@ -195,8 +199,9 @@ impl Arguments {
             bytes: self.bytes,
             kind: if self.binary { Kind::Binary } else { Kind::Text },
             rate: self.rate,
-            warmup: self.warmup,
-            time: self.seconds,
+            messages: self.messages.map(|each| each as u64),
+            warmup: if self.messages.is_some() { Duration::ZERO } else { self.warmup },
+            time: if self.messages.is_some() { Duration::from_secs_f64(LONGEST) } else { self.seconds },
             workers: self.workers.map_or_else(cores, usize::from),
             handshakes: self.handshakes,
             patience: self.patience,

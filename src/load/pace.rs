@@ -26,6 +26,7 @@ impl Pace {
     pub(super) fn start(run: &Arc<Run>, shard: usize, senders: Vec<(usize, Source)>) {
         if !senders.is_empty() {
             let pace = Pace { run: run.clone(), shard, senders, told: 0 };
+            run.pacing.enter();
             run.shards[shard].queue.submit(move || pace.tell());
         }
     }
@@ -34,8 +35,12 @@ impl Pace {
         let times = self.run.times();
         loop {
             let (sender, source) = &self.senders[self.told % self.senders.len()];
-            let due = self.run.due(*sender, (self.told / self.senders.len()) as u64);
-            if due >= times.until {
+            let number = (self.told / self.senders.len()) as u64;
+            let due = self.run.due(*sender, number);
+            if due >= times.until || number >= self.run.plan.messages.unwrap_or(u64::MAX) {
+                // Balanced: entered once for each that was started.
+                let left = self.run.pacing.leave();
+                debug_assert!(left.is_ok());
                 return;
             }
             if due > times.now {

@@ -166,9 +166,14 @@ impl Line {
             self.stage = Stage::Leaving;
             let close = CloseCode::NORMAL.0.to_be_bytes();
             turn.tally.outgoing.extend(encode_frame(true, Opcode::Close, &close, Some(self.mask)));
-        } else if self.stage == Stage::Open {
+        } else if self.stage == Stage::Open && self.seat.part == Part::Talks {
             self.may_send |= bits & SEND != 0;
-            self.say_what_is_due(turn);
+            let more_room = bits & WRITABLE != 0 && turn.times.now < turn.times.until;
+            if turn.run.plan.rate.is_none() {
+                self.answer_itself(turn);
+            } else if bits & SEND != 0 || more_room {
+                self.say_what_is_due(turn);
+            }
         }
         self.write(socket, bits & WRITABLE != 0, turn)
     }
@@ -330,30 +335,27 @@ impl Line {
         })
     }
 
+    /// Without a rate: the next message when the one before has come back.
+    fn answer_itself(&mut self, turn: &mut Turn<'_>) {
+        let may_send = std::mem::take(&mut self.may_send) && turn.times.now < turn.times.until;
+        if may_send && self.number < turn.run.plan.messages.unwrap_or(u64::MAX) {
+            self.say(turn.times.now, turn);
+        }
+    }
+
+    /// With a rate: all that is due, unless too much waits for the server already.
     fn say_what_is_due(&mut self, turn: &mut Turn<'_>) {
-        if self.seat.part != Part::Talks {
-            return;
-        }
-        if turn.run.plan.rate.is_none() {
-            if self.may_send && turn.times.now < turn.times.until {
-                self.say(turn.times.now, turn);
+        let last = turn.times.until.min(turn.times.now.saturating_add(1));
+        while self.number < turn.run.plan.messages.unwrap_or(u64::MAX) {
+            let due = turn.run.due(self.sender as usize, self.number);
+            if due >= last || self.unsent.len() + turn.tally.outgoing.len() > BACKLOG {
+                break;
             }
-        } else if turn.times.now < turn.times.until {
-            loop {
-                let due = turn.run.due(self.sender as usize, self.number);
-                if due > turn.times.now
-                    || due >= turn.times.until
-                    || self.unsent.len() + turn.tally.outgoing.len() > BACKLOG
-                {
-                    break;
-                }
-                if due >= turn.times.from {
-                    turn.tally.late.count(turn.times.now - due);
-                }
-                self.say(due, turn);
+            if due >= turn.times.from {
+                turn.tally.late.count(turn.times.now - due);
             }
+            self.say(due, turn);
         }
-        self.may_send = false;
     }
 
     fn say(&mut self, due: u64, turn: &mut Turn<'_>) {

@@ -72,6 +72,8 @@ pub(crate) struct Plan {
     pub(crate) kind: Kind,
     /// Messages per second of all senders together; without one, each sends when its own copy of the one before has come.
     pub(crate) rate: Option<f64>,
+    /// Messages of each sender, after which the run ends, whatever the time.
+    pub(crate) messages: Option<u64>,
     pub(crate) warmup: Duration,
     pub(crate) time: Duration,
     pub(crate) workers: usize,
@@ -138,6 +140,11 @@ impl Plan {
             Pattern::Echo { .. } => 0,
             Pattern::Rooms { slow, .. } => slow,
         }
+    }
+
+    /// Messages in all, if their number was given.
+    pub(crate) fn all_messages(&self) -> Option<u64> {
+        self.messages.map(|each| each.saturating_mul((self.groups() * self.senders()) as u64))
     }
 
     /// Connections in all.
@@ -235,6 +242,7 @@ pub(crate) mod tests {
             bytes: 64,
             kind: Kind::Text,
             rate: None,
+            messages: None,
             warmup: Duration::ZERO,
             time: Duration::from_secs(1),
             workers: 1,

@@ -9,7 +9,9 @@ use plotters::prelude::*;
 
 use super::report::Report;
 
-const SIZE: (u32, u32) = (960, 900);
+const SIZE: (u32, u32) = (960, 908);
+/// Characters that a line of the title has room for.
+const LINE: usize = 100;
 const FONT: &str = "sans-serif";
 const LATENCY: RGBColor = RGBColor(31, 97, 141);
 const RATE: RGBColor = RGBColor(25, 111, 61);
@@ -26,9 +28,11 @@ pub(crate) fn draw(report: &Report, title: &str, subtitle: &str, file: &Path) ->
         let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
         root.fill(&WHITE)?;
         let small = (FONT, 15).into_font().color(&INK.mix(0.75));
-        root.draw(&Text::new(title.to_owned(), (24, 18), (FONT, 20).into_font().color(&INK)))?;
-        root.draw(&Text::new(subtitle.to_owned(), (24, 46), small))?;
-        let (_, below) = root.split_vertically(70);
+        for (line, text) in lines(title).into_iter().enumerate() {
+            root.draw(&Text::new(text, (24, 14 + 20 * line as i32), (FONT, 16).into_font().color(&INK)))?;
+        }
+        root.draw(&Text::new(subtitle.to_owned(), (24, 58), small))?;
+        let (_, below) = root.split_vertically(78);
         let (upper, lower) = below.split_vertically(430);
         latency(report, &upper)?;
         rate(report, &lower)?;
@@ -77,7 +81,7 @@ fn latency(report: &Report, area: &Area<'_>) -> Result<(), Box<dyn Error>> {
         [("p50", std::f64::consts::LOG10_2, told.p50), ("p99", 2.0, told.p99), ("p99.9", 3.0, told.p999)]
     {
         if x < nines && count > 0 {
-            let label = Text::new(format!("{name} {}", duration(y)), (8, -18), (FONT, 14).into_font().color(&INK));
+            let label = Text::new(format!("{name} {}", duration(y)), (9, 7), (FONT, 14).into_font().color(&INK));
             let dot = Circle::new((0, 0), 4, LATENCY.filled());
             chart.draw_series([EmptyElement::at((x, y.max(low))) + dot + label])?;
         }
@@ -109,6 +113,23 @@ fn rate(report: &Report, area: &Area<'_>) -> Result<(), Box<dyn Error>> {
     chart.draw_series(AreaSeries::new(points.iter().copied(), 0.0, RATE.mix(0.15)))?;
     chart.draw_series(LineSeries::new(points, RATE.stroke_width(2)))?;
     Ok(())
+}
+
+/// A title in two lines at most, cut between words where there are any.
+fn lines(title: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in title.split(' ') {
+        let word: String = word.chars().take(LINE).collect();
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + word.chars().count() < LINE => *line += &format!(" {word}"),
+            _ => lines.push(word),
+        }
+    }
+    if lines.len() > 2 {
+        lines.truncate(2);
+        lines[1] += " ...";
+    }
+    lines
 }
 
 /// The power of ten below or above.
@@ -152,6 +173,15 @@ fn short(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_titles_are_cut_into_two_lines() {
+        assert_eq!(lines("singletrack load"), ["singletrack load"]);
+        let long = lines(&"option ".repeat(100));
+        assert_eq!(long.len(), 2);
+        assert!(long.iter().all(|line| line.len() <= LINE + 4) && long[1].ends_with(" ..."));
+        assert_eq!(lines(&"x".repeat(500)), ["x".repeat(LINE)]);
+    }
 
     #[test]
     fn figures_have_three_digits_and_a_unit() {

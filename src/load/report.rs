@@ -217,3 +217,46 @@ fn ratio(part: f64, whole: f64) -> f64 {
 fn rounded(value: f64, steps: f64) -> f64 {
     (value * steps).round() / steps
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::plan::tests::plan;
+
+    fn sample(at: f64, sent: u64, received: u64, cpu: f64) -> Sample {
+        let server = Some(Usage { cpu, resident_kib: 1000, threads: 3 });
+        Sample { at, counts: Counts { sent, received, ..Counts::default() }, own_cpu: cpu / 2.0, server }
+    }
+
+    #[test]
+    fn figures_are_those_between_the_first_and_the_last_sample() {
+        let mut plan = plan(Pattern::Rooms { rooms: 2, members: 5, senders: 1, slow: 1 });
+        plan.pid = Some(7);
+        let start = Some(Usage { cpu: 0.0, resident_kib: 100, threads: 3 });
+        let connected = Some(Usage { resident_kib: 124, ..Usage::default() });
+        let samples = vec![sample(2.0, 100, 400, 1.0), sample(3.0, 150, 600, 1.5), sample(4.0, 300, 1200, 2.0)];
+        let course = Course { start, connected, rss_peak_kib: 200, threads_peak: 4, samples, ..Course::default() };
+        let latencies = (Latency::new(), Latency::new());
+        let report = Report::of(&plan, &course, latencies, Breaches::default(), SlowCounts::default());
+        assert!(report.ok && report.late_us.is_none() && report.slow_members.is_some());
+        assert_eq!((report.messages, report.deliveries, report.seconds), (200, 800, 2.0));
+        assert_eq!((report.messages_per_s, report.deliveries_per_s), (100.0, 400.0));
+        assert_eq!((report.generator.cpu_us_per_delivery, report.generator.busy), (625.0, 0.25));
+        let server = report.server.expect("it was watched");
+        assert_eq!((server.cpu_us_per_message, server.cpu_us_per_delivery), (5000.0, 1250.0));
+        // 24 KiB for 12 connections.
+        assert_eq!((server.bytes_per_connection, server.rss_peak_kib, server.threads_peak), (2048, 200, 4));
+        let rates: Vec<(f64, f64)> = report.rates.iter().map(|rate| (rate.at, rate.deliveries_per_s)).collect();
+        assert_eq!(rates, [(0.5, 200.0), (1.5, 600.0)]);
+    }
+
+    #[test]
+    fn nothing_measured_is_zero_and_not_a_division_by_it() {
+        let plan = plan(Pattern::Echo { connections: 1 });
+        let latencies = (Latency::new(), Latency::new());
+        let breaches = Breaches { first: Some("it broke".into()), count: 2 };
+        let report = Report::of(&plan, &Course::default(), latencies, breaches, SlowCounts::default());
+        assert_eq!((report.ok, report.breaches, report.breach.as_deref()), (false, 2, Some("it broke")));
+        assert_eq!((report.messages_per_s, report.generator.busy, report.seconds), (0.0, 0.0, 0.0));
+    }
+}

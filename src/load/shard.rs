@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use singletrack::Limits;
-use singletrack::queues::{Queue, Semaphore};
+use singletrack::queues::{Group, Queue, Semaphore};
 
 use super::latency::Latency;
 use super::plan::{Plan, Seat};
@@ -36,6 +36,8 @@ pub(super) struct Run {
     sent: Box<[AtomicU32]>,
     /// A permit for each connection that may be opening.
     pub(super) opening: Semaphore,
+    /// Who tells senders what is due, with a rate.
+    pub(super) pacing: Group,
     pub(super) shards: Box<[Shard]>,
     broken: AtomicBool,
     breaches: Mutex<Breaches>,
@@ -137,6 +139,7 @@ impl Run {
             until: AtomicU64::new(0),
             sent: (0..plan.groups() * plan.senders()).map(|_| AtomicU32::new(0)).collect(),
             opening: Semaphore::new(plan.handshakes),
+            pacing: Group::new(),
             shards: queues.map(Shard::new).collect(),
             broken: AtomicBool::new(false),
             breaches: Mutex::default(),
@@ -193,14 +196,29 @@ impl Run {
         }
     }
 
-    /// When message `number` of a sender is due, if a rate was asked for: senders take turns at equal distances. Where that is
-    /// more often than timers are exact, those of a tenth of a millisecond are due together at its end.
+    /// When message `number` of a sender is due, if a rate was asked for: senders take turns at equal distances.
     pub(super) fn due(&self, sender: usize, number: u64) -> u64 {
+        self.due_in_turn(number * self.sent.len() as u64 + sender as u64)
+    }
+
+    /// When the message that has so many before it is due. Where that is more often than timers are exact, those of a tenth of a
+    /// millisecond are due together at its end.
+    fn due_in_turn(&self, before: u64) -> u64 {
         let Some(rate) = self.plan.rate else { return NEVER };
-        let turn = number as f64 * self.sent.len() as f64 + sender as f64;
-        let after = turn / rate * 1e9;
+        let after = before as f64 / rate * 1e9;
         let after = if rate > 1e9 / STEP { (after / STEP).ceil() * STEP } else { after };
         self.begun().saturating_add(after as u64)
+    }
+
+    /// How many messages a rate has made due before the end.
+    pub(super) fn due_in_all(&self) -> u64 {
+        let until = self.times().until;
+        let (mut low, mut high) = (0, self.plan.all_messages().unwrap_or(1 << 48));
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.due_in_turn(middle) < until { low = middle + 1 } else { high = middle }
+        }
+        low
     }
 
     pub(super) fn shard(&self, seat: Seat) -> &Shard {
@@ -254,5 +272,44 @@ impl Shard {
     pub(super) fn tally(&self) -> MutexGuard<'_, Tally> {
         // A turn that panicked leaves figures that are behind at worst; the panic itself is reported.
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::plan::{Pattern, tests::plan};
+
+    fn run(rate: f64, messages: Option<u64>) -> Run {
+        let mut plan = plan(Pattern::Rooms { rooms: 2, members: 5, senders: 3, slow: 0 });
+        (plan.rate, plan.messages) = (Some(rate), messages);
+        plan.time = Duration::from_millis(500);
+        let run = Run::new(plan, ([127, 0, 0, 1], 80).into(), 1, std::iter::empty());
+        run.begin();
+        run
+    }
+
+    #[test]
+    fn senders_take_turns_at_equal_distances() {
+        let run = run(1000.0, None);
+        let after = |sender, number| run.due(sender, number) - run.begun();
+        assert_eq!([after(0, 0), after(1, 0), after(5, 0), after(0, 1)], [0, 1_000_000, 5_000_000, 6_000_000]);
+    }
+
+    #[test]
+    fn messages_that_are_due_closer_than_timers_are_exact_are_due_together() {
+        let run = run(50_000.0, None);
+        let after: Vec<u64> = (0..11).map(|before| run.due_in_turn(before) - run.begun()).collect();
+        assert_eq!(after, [0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2].map(|step| step * 100_000));
+    }
+
+    #[test]
+    fn what_is_due_before_the_end_is_counted() {
+        for (rate, messages, expected) in
+            [(1000.0, None, 500), (3.0, None, 2), (1e6, None, 499_901), (1000.0, Some(7), 42)]
+        {
+            let run = run(rate, messages);
+            assert_eq!(run.due_in_all(), expected, "{rate}");
+        }
     }
 }

@@ -1,0 +1,76 @@
+//! What was measured on, in words that can stand in a README.
+//!
+//! Not for: anything that tells one machine of a kind from another.
+
+use std::fs;
+use std::process::Command;
+
+use serde::{Deserialize, Serialize};
+
+/// A kind of machine.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub(crate) struct Machine {
+    pub(crate) cpu: String,
+    pub(crate) cores: usize,
+    pub(crate) virtual_machine: bool,
+    pub(crate) kernel: String,
+    pub(crate) rustc: String,
+}
+
+impl Machine {
+    /// The one that this runs on.
+    pub(crate) fn this() -> Machine {
+        let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let field = |name: &str| {
+            let line = info.lines().find(|line| line.starts_with(name));
+            line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_owned())
+        };
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        let rustc = Command::new("rustc").arg("--version").output();
+        let rustc = rustc.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        Machine {
+            cpu: field("model name").unwrap_or_else(|| "a processor without a name".to_owned()),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            virtual_machine: field("flags").is_some_and(|flags| flags.split(' ').any(|flag| flag == "hypervisor")),
+            kernel: two_numbers(kernel.trim()),
+            rustc: two_numbers(rustc.split(' ').nth(1).unwrap_or_default()),
+        }
+    }
+
+    /// "AMD EPYC, 2 cores of a virtual machine, Linux 6.18, rustc 1.95".
+    pub(crate) fn sentence(&self) -> String {
+        let cores = if self.cores == 1 { "core" } else { "cores" };
+        let of = if self.virtual_machine { " of a virtual machine" } else { "" };
+        let (cpu, kernel, rustc) = (&self.cpu, &self.kernel, &self.rustc);
+        format!("{cpu}, {} {cores}{of}, Linux {kernel}, rustc {rustc}", self.cores)
+    }
+}
+
+/// How many threads wanted a core in the last minute, on average.
+pub(crate) fn busy() -> f64 {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default()
+}
+
+/// The first two numbers of a version: what comes after them is one machine's.
+fn two_numbers(version: &str) -> String {
+    version.splitn(3, '.').take(2).collect::<Vec<_>>().join(".")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Machine, two_numbers};
+
+    #[test]
+    fn a_machine_is_named_by_its_kind() {
+        let (cpu, kernel, rustc) = ("AMD EPYC".to_owned(), two_numbers("6.18.44-own"), two_numbers("1.95.0"));
+        let machine = Machine { cpu, cores: 2, virtual_machine: true, kernel, rustc };
+        assert_eq!(machine.sentence(), "AMD EPYC, 2 cores of a virtual machine, Linux 6.18, rustc 1.95");
+    }
+
+    #[test]
+    fn this_machine_has_a_name() {
+        let machine = Machine::this();
+        assert!(!machine.cpu.is_empty() && machine.cores > 0 && machine.kernel.contains('.'), "{machine:?}");
+    }
+}
