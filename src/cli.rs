@@ -33,6 +33,7 @@ enum Command {
     #[command(long_about = stress::long_about())]
     Stress(stress::Arguments),
     /// Put a WebSocket server under load, verify every message, tell throughput and latency.
+    #[command(long_about = load::ABOUT)]
     Load(load::Arguments),
 }
 

@@ -362,14 +362,14 @@ impl Connection {
         }
     }
 
-    /// The earliest deadline.
-    fn deadline(&self) -> Option<Moment> {
+    /// The earliest deadline, if input `is_wanted`.
+    fn deadline(&self, is_wanted: bool) -> Option<Moment> {
         let limits = &self.hub.terms.limits;
         let patience = match self.phase {
             Phase::Head { idle: true } => Some(limits.keep_alive),
             Phase::Head { idle: false } => Some(limits.head_time),
             // Until it is listened to again, something else is sure to come: room to write, the room's leave to go on, or the end.
-            Phase::Open(_) if !self.wants_input() => None,
+            Phase::Open(_) if !is_wanted => None,
             Phase::Open(_) if self.is(Signs::PINGED) => Some(limits.pong_timeout),
             Phase::Open(_) => Some(self.hub.patience(self.share)),
             Phase::Closing { told } => told.then_some(limits.close_time),
@@ -384,8 +384,11 @@ impl Connection {
 
     /// Sees to it that a turn comes no later than the earliest deadline.
     fn set_deadline(&mut self, now: Moment) {
-        let Some(deadline) = self.deadline() else { return };
-        if self.expected.is_none_or(|at| at > deadline) {
+        let comes_later = |deadline: &Moment| self.expected.is_none_or(|at| at > *deadline);
+        // Input that is not wanted only takes a deadline away: as a rule one comes in time for all, and nothing need be asked.
+        if self.deadline(true).is_some_and(|deadline| comes_later(&deadline))
+            && let Some(deadline) = self.deadline(self.wants_input()).filter(comes_later)
+        {
             let former = self.expected.replace(deadline);
             self.hub.expect(self.place, former, deadline, now);
         }
@@ -397,7 +400,6 @@ impl Connection {
             self.end_phase(None);
             return true;
         }
-        let empty = self.member().output().outbox.is_empty();
         if self.is(Signs::ENDED) && !matches!(self.phase, Phase::Closing { .. }) {
             // Nobody sends any more. Whoever asked by HTTP may still want the answer; a WebSocket ends with a close or is lost.
             self.signs.set(Signs::BROKEN, matches!(self.phase, Phase::Open(_)));
@@ -406,17 +408,16 @@ impl Connection {
                 return true;
             }
         }
-        match &mut self.phase {
-            Phase::Closing { told } if empty => {
-                if !*told {
-                    *told = true;
-                    self.since = now;
-                    socket::end_sending(&self.socket);
-                }
-                self.is(Signs::ENDED)
-            }
-            _ => false,
+        let Phase::Closing { told } = &mut self.phase else { return false };
+        if !self.conn.member().output().outbox.is_empty() {
+            return false;
         }
+        if !*told {
+            *told = true;
+            self.since = now;
+            socket::end_sending(&self.socket);
+        }
+        self.is(Signs::ENDED)
     }
 }
 

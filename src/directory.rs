@@ -1,12 +1,14 @@
 //! Rooms by name: made when the first member takes a seat, gone when the last one leaves.
 //!
-//! Not for: what happens inside a room. Rule: the number of seats of a room is kept here, under the same lock as the room itself;
+//! Not for: what happens inside a room. Rules: the members of a room have one [home](Seat::home), so that one worker reads what they
+//! say, tells it and writes it, all of a moment at once; the number of seats of a room is kept here, under the same lock as the room itself;
 //! a room is taken out in the same step in which its last seat goes, so whoever comes later makes a new room and no seat is
 //! ever in a room that cannot be found.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use singletrack_queues::{Isolated, Queue, Runtime};
@@ -15,18 +17,24 @@ use crate::room::{Member, Room, Said, Terms};
 use crate::route::RoomName;
 use crate::ws::Message;
 
+/// Seats of a room that are at home with one worker; those beyond are spread over all.
+const HOME_SEATS: usize = 256;
+
 /// The rooms of one server.
 #[derive(Debug)]
 pub(crate) struct Directory {
     runtime: Runtime,
     terms: Arc<Terms>,
     rooms: Mutex<HashMap<RoomName, Kept>>,
+    /// Rooms ever made.
+    made: AtomicUsize,
 }
 
 #[derive(Debug)]
 struct Kept {
     hall: Arc<Hall>,
     seats: usize,
+    home: usize,
 }
 
 /// What all seats of a room share: so a seat is two words.
@@ -43,7 +51,7 @@ pub(crate) struct Full;
 
 impl Directory {
     pub(crate) fn new(runtime: &Runtime, terms: &Arc<Terms>) -> Directory {
-        Directory { runtime: runtime.clone(), terms: terms.clone(), rooms: Mutex::default() }
+        Directory { runtime: runtime.clone(), terms: terms.clone(), rooms: Mutex::default(), made: AtomicUsize::new(0) }
     }
 
     /// Takes a seat in a room, which is made if it is not there.
@@ -64,7 +72,9 @@ impl Directory {
                 let room = Isolated::new(&queue, Room::default());
                 self.terms.metrics.rooms.add(1);
                 let hall = Arc::new(Hall { directory: self.clone(), name, room });
-                place.insert(Kept { hall: hall.clone(), seats: 1 });
+                // Relaxed: only that the homes go round.
+                let home = self.made.fetch_add(1, Ordering::Relaxed);
+                place.insert(Kept { hall: hall.clone(), seats: 1, home });
                 hall
             }
         };
@@ -104,6 +114,13 @@ pub(crate) struct Seat {
 }
 
 impl Seat {
+    /// Where the members of this room are at home, as a number to be counted round the workers; `None` where they are too many
+    /// for one.
+    pub(crate) fn home(&self) -> Option<usize> {
+        let rooms = self.hall.directory.rooms();
+        rooms.get(&self.hall.name).filter(|kept| kept.seats <= HOME_SEATS).map(|kept| kept.home)
+    }
+
     /// Joins: what others say from now on reaches `member`.
     pub(crate) fn join(&mut self, member: &Member) {
         let member = member.clone();
@@ -155,6 +172,18 @@ mod tests {
         assert_eq!(directory.terms.metrics.rooms.get(), 1);
         drop(second);
         assert_eq!((directory.terms.metrics.rooms.get(), directory.queues().len()), (0, 0));
+    }
+
+    #[test]
+    fn a_room_has_one_home_the_next_room_another_and_those_beyond_a_number_have_none() {
+        let directory = directory(Limits::default());
+        let seats: Vec<Seat> = (0..=HOME_SEATS).map(|_| directory.seat(name("a")).unwrap()).collect();
+        // The one that came last has no home, nor has anybody who would ask now.
+        assert_eq!(seats[HOME_SEATS].home(), None);
+        drop(seats);
+        let (one, two, other) = (directory.seat(name("a")), directory.seat(name("a")), directory.seat(name("b")));
+        let homes = [one, two, other].map(|seat| seat.unwrap().home());
+        assert_eq!(homes, [Some(1), Some(1), Some(2)]);
     }
 
     #[test]

@@ -127,6 +127,19 @@ impl Io {
         self.pollers[turn % self.pollers.len()].register(socket, interest)
     }
 
+    /// Has `socket` watched by the poller with this number, counted round and round: for sockets that belong together.
+    ///
+    /// # Errors
+    /// See [`Registered::move_to`].
+    pub fn gather<S: AsFd + AsRawFd>(
+        &self,
+        socket: &mut Registered<S>,
+        number: usize,
+        interest: Interest,
+    ) -> io::Result<()> {
+        socket.move_to(&self.pollers[number % self.pollers.len()], interest)
+    }
+
     /// Sockets watched at the moment, by all pollers together.
     pub fn watched(&self) -> usize {
         self.pollers.iter().map(|poller| poller.watched()).sum()

@@ -15,6 +15,8 @@ use crate::ws::{self, Close, CloseCode, Opcode};
 
 /// Control frames that may wait beyond the limits: two pongs (one half written), a ping, a notice and a close.
 pub const CONTROL_FRAMES: usize = 5;
+/// Room for so many is made at once: what is said in a moment comes in bursts, and a ring that grows is moved each time.
+const FIRST_FRAMES: usize = 16;
 /// A drained outbox keeps a ring of at most this many frames while it is in use.
 const KEPT_FRAMES: usize = 64;
 
@@ -199,19 +201,24 @@ impl Outbox {
 
     /// Moves up to `most` frames from the front into `batch`, to be written while others push, and returns how many bytes of the
     /// first are written already. They count as waiting until [`give_back`](Outbox::give_back), which has to follow.
-    pub fn lend(&mut self, batch: &mut Vec<Bytes>, most: usize) -> usize {
+    pub fn lend(&mut self, batch: &mut VecDeque<Bytes>, most: usize) -> usize {
         let Some(waiting) = &mut self.waiting else { return 0 };
         debug_assert!(waiting.lent == 0 && batch.is_empty());
-        waiting.lent = waiting.frames.len().min(most);
-        batch.extend(waiting.frames.drain(..waiting.lent));
-        waiting.lent_bytes = batch.iter().map(Bytes::len).sum::<usize>() - waiting.begun;
+        if waiting.frames.len() <= most {
+            std::mem::swap(batch, &mut waiting.frames);
+            waiting.lent_bytes = waiting.bytes;
+        } else {
+            batch.extend(waiting.frames.drain(..most));
+            waiting.lent_bytes = batch.iter().map(Bytes::len).sum::<usize>() - waiting.begun;
+        }
+        waiting.lent = batch.len();
         waiting.begun
     }
 
     /// Takes lent frames back, of which `written` bytes were written.
     ///
     /// Returns whether anything waits.
-    pub fn give_back(&mut self, batch: &mut Vec<Bytes>, written: usize) -> bool {
+    pub fn give_back(&mut self, batch: &mut VecDeque<Bytes>, written: usize) -> bool {
         let Some(waiting) = &mut self.waiting else { return false };
         waiting.take_back(batch, written);
         if !waiting.frames.is_empty() {
@@ -240,22 +247,15 @@ impl Waiting {
         self.len() == 0
     }
 
-    fn take_back(&mut self, batch: &mut Vec<Bytes>, written: usize) {
+    fn take_back(&mut self, batch: &mut VecDeque<Bytes>, written: usize) {
         debug_assert_eq!(self.lent, batch.len());
-        (self.lent, self.lent_bytes) = (0, 0);
-        let mut left = written.min(self.bytes);
-        self.bytes -= left;
-        let mut whole = 0;
-        for frame in batch.iter() {
-            let rest = frame.len() - self.begun;
-            if rest > left {
-                self.begun += left;
-                break;
-            }
-            left -= rest;
+        let written = written.min(self.lent_bytes);
+        let whole = if written == self.lent_bytes { batch.len() } else { self.begin_next(batch, written) };
+        if whole == batch.len() {
             self.begun = 0;
-            whole += 1;
         }
+        (self.lent, self.lent_bytes) = (0, 0);
+        self.bytes -= written;
         self.taken += whole as u64;
         for frame in batch.drain(whole..).rev() {
             self.frames.push_front(frame);
@@ -276,6 +276,21 @@ impl Waiting {
         }
     }
 
+    /// Frames of `batch` that are whole within `written` bytes. Notes how far the next one is written.
+    fn begin_next(&mut self, batch: &VecDeque<Bytes>, written: usize) -> usize {
+        let mut left = written;
+        for (whole, frame) in batch.iter().enumerate() {
+            let rest = frame.len() - self.begun;
+            if rest > left {
+                self.begun += left;
+                return whole;
+            }
+            left -= rest;
+            self.begun = 0;
+        }
+        batch.len()
+    }
+
     /// Drops all but a frame that is half written.
     fn keep_begun(&mut self) {
         self.frames.truncate(usize::from(self.begun > 0));
@@ -292,9 +307,8 @@ impl Waiting {
 
     fn append(&mut self, frame: Bytes) {
         self.bytes += frame.len();
-        // Four times at once: what others say in a moment comes in bursts, and each growth moves what waits.
-        if self.frames.len() == self.frames.capacity() {
-            self.frames.reserve(3 * self.frames.len());
+        if self.frames.capacity() == 0 {
+            self.frames.reserve(FIRST_FRAMES);
         }
         self.frames.push_back(frame);
     }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use singletrack_queues::{Queue, Source};
+use singletrack_queues::{Queue, Source, apply_chunks};
 
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -42,6 +42,11 @@ pub(crate) struct Terms {
     pub(crate) metrics: Metrics,
     pub(crate) slow_members: SlowMember,
 }
+
+/// Members from which on a room is told by all workers: below, calling them costs more than they save.
+const HUGE: usize = 2_048;
+/// The largest frame that is copied for a part of a huge room, which is some hundred members.
+const COPIED: usize = 4096;
 
 /// An outbox and a way to wake its owner, which is a source that shares it. A clone is the same member.
 #[derive(Clone)]
@@ -275,10 +280,22 @@ impl Room {
         }
     }
 
-    /// Tells all members, the sender included.
+    /// Tells all members, the sender included. Of a huge room each worker that is free tells a part, and writes to it; the
+    /// next message waits until all are told, so that each member hears all in the same order.
     pub(crate) fn broadcast(&mut self, said: &Said) {
-        let told = self.members.iter().filter(|member| member.push(said.frame.clone())).count();
-        said.from.shared().terms.metrics.traffic().messages_out.add(told as u64);
+        let tell = |members: &[Member], frame: &Bytes| {
+            let told = members.iter().filter(|member| member.push(frame.clone())).count();
+            said.from.shared().terms.metrics.traffic().messages_out.add(told as u64);
+        };
+        if self.members.len() < HUGE {
+            return tell(&self.members, &said.frame);
+        }
+        apply_chunks(self.members.len(), |part| {
+            // Those who share a frame share its count, too: one for each part, or all cores would wait for one word.
+            let frame =
+                if said.frame.len() <= COPIED { Bytes::copy_from_slice(&said.frame) } else { said.frame.clone() };
+            tell(&self.members[part], &frame);
+        });
     }
 }
 
@@ -286,6 +303,8 @@ impl Room {
 mod tests {
     use super::*;
     use crate::ws::Message;
+    use singletrack_queues::{Isolated, Runtime};
+    use std::collections::{HashSet, VecDeque};
     use std::sync::mpsc::{Receiver, channel};
     use std::time::Duration;
 
@@ -318,7 +337,7 @@ mod tests {
         say(&mut room, &a, "one");
         say(&mut room, &b, "two");
         for (member, woken) in [(&a, a_woken), (&b, b_woken)] {
-            let mut waiting = Vec::new();
+            let mut waiting = VecDeque::new();
             member.output().outbox.lend(&mut waiting, 9);
             let told: Vec<&[u8]> = waiting.iter().map(|frame| &frame[2..]).collect();
             assert_eq!(told, [&b"one"[..], b"two"]);
@@ -330,6 +349,54 @@ mod tests {
         room.leave(2);
         say(&mut room, &a, "three");
         assert_eq!((a.output().outbox.len(), b.output().outbox.len()), (3, 2));
+    }
+
+    #[test]
+    fn a_huge_room_is_told_in_one_order_and_by_more_than_one_worker() {
+        let runtime = Runtime::builder().workers(2).name("huge").build().unwrap();
+        let terms = Terms { limits: Limits::default(), metrics: Metrics::new(2), slow_members: SlowMember::Close };
+        let terms = Arc::new(terms);
+        let room = Isolated::new(&runtime.queue("room"), Room::default());
+        let flushers = Arc::new(Mutex::new(HashSet::new()));
+        let heard = Arc::new(Mutex::new(vec![Vec::new(); HUGE]));
+        let members: Vec<Member> = (0..HUGE)
+            .map(|id| {
+                let (flushers, heard) = (flushers.clone(), heard.clone());
+                let member = Member::new(id as u64, &runtime.queue("member"), &terms, move |source, _| {
+                    let (own, mut batch, mut more) = (Member::of(source), VecDeque::new(), true);
+                    while more {
+                        own.output().outbox.lend(&mut batch, usize::MAX);
+                        let bytes = batch.iter().map(Bytes::len).sum();
+                        heard.lock().unwrap()[id].extend(batch.iter().map(|frame| frame[2..].to_vec()));
+                        more = own.output().outbox.give_back(&mut batch, bytes);
+                    }
+                    flushers.lock().unwrap().insert(std::thread::current().id());
+                });
+                let joins = member.clone();
+                room.submit(move |room| room.join(joins));
+                member
+            })
+            .collect();
+        let began = std::time::Instant::now();
+        let mut said = Vec::new();
+        // How soon the second worker comes depends on the machine.
+        while flushers.lock().unwrap().len() < 2 {
+            assert!(began.elapsed() < SOON, "one worker did it all");
+            for _ in 0..3 {
+                let text = format!("{}", said.len());
+                let message = Said::new(&members[said.len()], Message::text(&text).into_frame());
+                room.submit_later(move |room| room.broadcast(&message));
+                said.push(text.into_bytes());
+            }
+            room.sync(|_| {});
+        }
+        while !heard.lock().unwrap().iter().all(|heard| heard.len() == said.len()) {
+            assert!(began.elapsed() < SOON, "somebody was not told");
+            std::thread::yield_now();
+        }
+        assert!(heard.lock().unwrap().iter().all(|heard| *heard == said));
+        let told = terms.metrics.text(&runtime.stats());
+        assert!(told.contains(&format!("singletrack_messages_out_total {}\n", HUGE * said.len())), "{told}");
     }
 
     #[test]

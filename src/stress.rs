@@ -26,6 +26,7 @@ mod merges;
 mod once;
 mod panics;
 mod round;
+mod scopes;
 mod score;
 mod semaphores;
 mod shutdown;
@@ -71,6 +72,7 @@ const FAMILIES: &[Family] = &[
     sources::FAMILY,
     workloop::FAMILY,
     apply::FAMILY,
+    scopes::FAMILY,
     main_queue::FAMILY,
     deadlocks::FAMILY,
     sockets::FAMILY,

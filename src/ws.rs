@@ -301,6 +301,10 @@ fn head_len(payload: usize) -> usize {
 }
 
 fn write_head(to: &mut Vec<u8>, is_final: bool, opcode: Opcode, payload: usize, mask: Option<[u8; 4]>) {
+    if mask.is_none() && payload <= CONTROL_BYTES {
+        // The usual case: two bytes.
+        return to.extend_from_slice(&[u8::from(is_final) << 7 | u8::from(opcode.coding()), payload as u8]);
+    }
     let header = FrameHeader { is_final, opcode: opcode.coding(), mask, ..FrameHeader::default() };
     // Writing into a vector cannot fail.
     let written = header.format(payload as u64, to);

@@ -5,6 +5,8 @@
 //! what follows is known to the table alone. One allocation a block, none for the others.
 //! Not for: order and exclusion (`mailbox`), threads (`pool`).
 
+pub(crate) mod chunk;
+
 use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
@@ -81,14 +83,14 @@ pub(crate) unsafe fn no_label(_: NonNull<Node>) -> *const str {
     ""
 }
 
-/// A one-shot block on the heap. `BARRIER` tells what it is to a concurrent queue.
+/// A one-shot block. `BARRIER` tells what it is to a concurrent queue, `IN_CHUNK` where its memory is from.
 #[repr(C)]
-struct Block<F, const BARRIER: bool> {
+struct Block<F, const BARRIER: bool, const IN_CHUNK: bool> {
     node: Node,
     body: ManuallyDrop<F>,
 }
 
-impl<F: FnOnce() + Send + 'static, const BARRIER: bool> Block<F, BARRIER> {
+impl<F: FnOnce() + Send + 'static, const BARRIER: bool, const IN_CHUNK: bool> Block<F, BARRIER, IN_CHUNK> {
     const VTABLE: VTable = VTable {
         kind: if BARRIER { Kind::Barrier } else { Kind::Once },
         run: Self::run,
@@ -97,17 +99,27 @@ impl<F: FnOnce() + Send + 'static, const BARRIER: bool> Block<F, BARRIER> {
         label: no_label,
     };
 
+    fn new(body: F, site: &'static Location<'static>) -> Self {
+        Self { node: Node::new(const { &Self::VTABLE }, site), body: ManuallyDrop::new(body) }
+    }
+
     unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
-        // SAFETY: `node` is the head of a `Self` (repr(C)) made by `boxed`, and the table promises one call: the closure is
+        // SAFETY: `node` is the head of a `Self` (repr(C)) made below, and the table promises one call: the closure is
         // there and is moved out here alone.
         let body = unsafe { ManuallyDrop::take(&mut node.cast::<Self>().as_mut().body) };
         catch::catch(body).err()
     }
 
     unsafe fn finish(node: NonNull<Node>) {
-        // SAFETY: `boxed` made it with `Box`; it is in no list and nobody else has the pointer. The closure is gone:
-        // `ManuallyDrop` makes this free the memory only.
-        drop(unsafe { Box::from_raw(node.cast::<Self>().as_ptr()) });
+        // SAFETY: `block_behind` took the memory with this size, or `boxed` made it with `Box`; it is in no list and nobody
+        // else has the pointer. The closure is gone: `ManuallyDrop` makes this free the memory only.
+        unsafe {
+            if IN_CHUNK {
+                chunk::give_back(node.cast(), size_of::<Self>());
+            } else {
+                drop(Box::from_raw(node.cast::<Self>().as_ptr()));
+            }
+        }
     }
 
     unsafe fn discard(node: NonNull<Node>) -> u64 {
@@ -124,9 +136,7 @@ fn boxed<F: FnOnce() + Send + 'static, const BARRIER: bool>(
     body: F,
     site: &'static Location<'static>,
 ) -> NonNull<Node> {
-    let vtable = const { &Block::<F, BARRIER>::VTABLE };
-    let block = Box::new(Block::<F, BARRIER> { node: Node::new(vtable, site), body: ManuallyDrop::new(body) });
-    NonNull::from(Box::leak(block)).cast()
+    NonNull::from(Box::leak(Box::new(Block::<F, BARRIER, false>::new(body, site)))).cast()
 }
 
 /// A one-shot block: its one allocation.
@@ -137,6 +147,26 @@ pub(crate) fn block<F: FnOnce() + Send + 'static>(body: F, site: &'static Locati
 /// A one-shot block that a concurrent queue runs alone.
 pub(crate) fn barrier<F: FnOnce() + Send + 'static>(body: F, site: &'static Location<'static>) -> NonNull<Node> {
     boxed::<F, true>(body, site)
+}
+
+/// As [`block`], for the queue at the address `queue`, where others wait already: beside those of this thread, if it fits.
+#[inline]
+pub(crate) fn block_behind<F: FnOnce() + Send + 'static>(
+    queue: usize,
+    body: F,
+    site: &'static Location<'static>,
+) -> NonNull<Node> {
+    let (size, align) = const { (size_of::<Block<F, false, true>>(), align_of::<Block<F, false, true>>()) };
+    if size <= chunk::MOST
+        && align <= chunk::ALIGN
+        && let Some(place) = chunk::take(queue, size)
+    {
+        let place = place.cast::<Block<F, false, true>>();
+        // SAFETY: fresh memory of that size, aligned.
+        unsafe { place.write(Block::new(body, site)) };
+        return place.cast();
+    }
+    block(body, site)
 }
 
 #[cfg(all(test, not(queues_loom)))]
@@ -182,6 +212,51 @@ mod tests {
         // SAFETY: made above, discarded instead of run.
         assert_eq!(unsafe { (node.as_ref().vtable.discard)(node) }, 1);
         assert_eq!((ran.load(Relaxed), dropped.load(Relaxed)), (0, 1));
+    }
+
+    #[test]
+    fn blocks_of_a_busy_queue_run_and_drop_like_others_whatever_their_size() {
+        #[repr(align(64))]
+        struct Aligned(u8);
+        fn each<F: FnOnce() + Send + 'static>(make: impl Fn() -> F) {
+            for round in 0..100 {
+                let node = block_behind(0x1000, make(), Location::caller());
+                // SAFETY: made above; run and finished, or discarded.
+                unsafe {
+                    if round % 2 == 0 {
+                        assert!((node.as_ref().vtable.run)(node).is_none());
+                        (node.as_ref().vtable.finish)(node);
+                    } else {
+                        assert_eq!((node.as_ref().vtable.discard)(node), 1);
+                    }
+                }
+            }
+        }
+        let (ran, dropped) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+        let count = || {
+            let (ran, token) = (ran.clone(), CountsDrops(dropped.clone()));
+            move || {
+                let _token = &token;
+                ran.fetch_add(1, Relaxed);
+            }
+        };
+        each(count);
+        each(|| {
+            let (count, large) = (count(), [7_u8; 200]);
+            move || {
+                assert_eq!(large, [7; 200]);
+                count();
+            }
+        });
+        each(|| {
+            let (count, aligned) = (count(), Aligned(7));
+            move || {
+                let aligned = &aligned;
+                assert_eq!((std::ptr::from_ref(aligned).addr() % 64, aligned.0), (0, 7));
+                count();
+            }
+        });
+        assert_eq!((ran.load(Relaxed), dropped.load(Relaxed)), (150, 300));
     }
 
     #[test]

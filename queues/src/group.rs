@@ -11,6 +11,10 @@
 //! | n > 1, watched | counts | counts | |
 //!
 //! So a watched group becomes empty under the lock only, and whoever watches under the lock misses nothing.
+//!
+//! Blocks and what was entered by hand are counted apart, in one word: the n above is both. The blocks keep the group's memory
+//! together, by one handle that the first of them takes and the last one lets go; so each of them counts once when it is
+//! submitted and once when it has ended, and touches no other shared word. What was entered by hand keeps nothing.
 
 use std::fmt;
 use std::panic::Location;
@@ -19,18 +23,25 @@ use std::time::Duration;
 
 use crate::catch;
 use crate::pool;
+use crate::qos::Qos;
 use crate::queue::Queue;
+use crate::runtime::Runtime;
 use crate::sync::atomic::{
-    AtomicUsize,
+    AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed},
 };
 use crate::sync::{Condvar, Mutex, lock, order_unless, planted};
 use crate::time::When;
 
 /// Somebody waits, or left something to submit.
-const WATCHED: usize = 1;
-/// One member.
-const ONE: usize = 2;
+const WATCHED: u64 = 1;
+/// One block. More than fit would not fit into memory.
+const MEMBER: u64 = 1 << 1;
+const MEMBERS: u64 = ENTERED - MEMBER;
+/// One that was entered by hand.
+const ENTERED: u64 = 1 << 32;
+/// So often at most.
+const MOST: u64 = ENTERED * (u32::MAX as u64);
 
 /// Counts blocks that have not ended; waits for all of them, or submits a block when the last one ended. Reusable: it may
 /// become busy again after it was empty. A handle; clones share the count.
@@ -52,7 +63,7 @@ pub struct Group {
 
 #[derive(Default)]
 struct Shared {
-    word: AtomicUsize,
+    word: AtomicU64,
     inner: Mutex<Inner>,
     empty: Condvar,
 }
@@ -75,9 +86,15 @@ impl Group {
     }
 
     /// Counts one more; [`leave`](Self::leave) takes it back.
+    ///
+    /// # Panics
+    /// When it was entered four billion times and not left.
     pub fn enter(&self) {
         // Relaxed: a count; what the members do is published when they leave.
-        self.shared.word.fetch_add(ONE, Relaxed);
+        if self.shared.word.fetch_add(ENTERED, Relaxed) >= MOST {
+            self.shared.word.fetch_sub(ENTERED, Relaxed);
+            panic!("a group was entered {} times and not left: somebody forgets to leave", u32::MAX);
+        }
     }
 
     /// One has ended. The last one lets waiters go and submits what [`notify`](Self::notify) was given.
@@ -85,58 +102,29 @@ impl Group {
     /// # Errors
     /// [`UnbalancedLeave`] when nothing is left to leave; nothing happens then.
     pub fn leave(&self) -> Result<(), UnbalancedLeave> {
-        let mut word = self.shared.word.load(Relaxed);
-        loop {
-            if word < ONE {
-                return Err(UnbalancedLeave);
-            }
-            if word == ONE | WATCHED && !planted("group: the last one forgets to tell") {
-                if self.leave_watched() {
-                    return Ok(());
-                }
-                // Who entered may have left again: what was seen above must not be taken to zero here, where nobody tells.
-                if !planted("group: who saw itself last counts by what it saw") {
-                    word = self.shared.word.load(Relaxed);
-                    continue;
-                }
-            }
-            // AcqRel: what this member did is visible to whoever finds the group empty; partner: `watch`, and the last one.
-            word = match self.shared.word.compare_exchange_weak(
-                word,
-                word - ONE,
-                order_unless("group: who leaves does not release", AcqRel),
-                Relaxed,
-            ) {
-                Ok(_) => return Ok(()),
-                Err(now) => now,
-            };
-        }
+        self.shared.leave(ENTERED).map(drop)
     }
 
-    /// The last one leaves a watched group, and tells. `false`: somebody entered meanwhile.
-    #[cold]
-    fn leave_watched(&self) -> bool {
-        let mut inner = lock(&self.shared.inner);
-        // AcqRel: as in `leave`; the lock passes it on to those who wait.
-        let acquire = order_unless("group: the last one does not acquire", AcqRel);
-        if self.shared.word.compare_exchange(ONE | WATCHED, 0, acquire, Relaxed).is_err() {
-            return false;
+    /// One more block.
+    pub(crate) fn member(&self, behind: Option<&'static Location<'static>>) -> Member {
+        // Relaxed: as in `enter`.
+        let before = self.shared.word.fetch_add(MEMBER, Relaxed);
+        if before & MEMBERS == 0 || planted("group: every block takes a handle") {
+            // The first: for all of them, until the last one has left. This one cannot have left yet.
+            std::mem::forget(self.shared.clone());
         }
-        inner.emptied += 1;
-        let notify = std::mem::take(&mut inner.notify);
-        if inner.waiting > 0 && !planted("group: the last one rings no bell") {
-            self.shared.empty.notify_all();
-        }
-        drop(inner);
-        for submit in notify {
-            submit();
-        }
-        true
+        Member { shared: Arc::as_ptr(&self.shared), behind }
+    }
+
+    /// How many handles there are, one for all blocks included.
+    #[cfg(all(test, queues_loom))]
+    pub(crate) fn handles(&self) -> usize {
+        Arc::strong_count(&self.shared)
     }
 
     /// From now on the last one tells. `false`: the group is empty. Called under the lock.
     fn watch(&self) -> bool {
-        let step = |word| if word >= ONE { Some(word | WATCHED) } else { None };
+        let step = |word| if word >= MEMBER { Some(word | WATCHED) } else { None };
         // Acquire on failure: what the members did; partner: the AcqRel in `leave`.
         let acquire = order_unless("group: who finds it empty does not acquire", Acquire);
         self.shared.word.fetch_update(AcqRel, acquire, step).is_ok()
@@ -150,15 +138,19 @@ impl Group {
         if behind {
             lock(&self.shared.inner).behind.push((queue.clone(), site));
         }
-        self.enter();
-        let member = Member { group: self.clone(), behind: behind.then_some(site) };
-        queue.submit_at(
-            move || {
-                let _member = member;
-                f();
-            },
-            site,
-        );
+        queue.submit_at(self.member(behind.then_some(site)).with(f), site);
+    }
+
+    /// As [`submit`](Self::submit), straight to the workers of `runtime`; see [`Runtime::spawn`].
+    #[track_caller]
+    pub fn spawn<F: FnOnce() + Send + 'static>(&self, runtime: &Runtime, f: F) {
+        runtime.spawn_at(Qos::Default, self.member(None).with(f), Location::caller());
+    }
+
+    /// As [`spawn`](Self::spawn), with a class; see [`Runtime::spawn_as`].
+    #[track_caller]
+    pub fn spawn_as<F: FnOnce() + Send + 'static>(&self, runtime: &Runtime, qos: Qos, f: F) {
+        runtime.spawn_at(qos, self.member(None).with(f), Location::caller());
     }
 
     /// Submits `f` to `queue` when the group is empty: at once if it is now. Several may be given; each is submitted once.
@@ -187,6 +179,9 @@ impl Group {
     /// that somebody else's member waits in hangs. Use [`notify`](Self::notify) in blocks.
     #[track_caller]
     pub fn wait(&self) {
+        if self.is_empty() {
+            return;
+        }
         let behind = lock(&self.shared.inner).behind.iter().find(|(queue, _)| queue.waits_for_this_thread()).cloned();
         if let Some((queue, submitted)) = behind {
             panic!(
@@ -211,7 +206,16 @@ impl Group {
         self.wait_within(when.into())
     }
 
+    /// Is it empty now?
+    fn is_empty(&self) -> bool {
+        // Acquire: what the members did; partner: the AcqRel in `leave`.
+        self.shared.word.load(order_unless("group: who looks whether it is empty does not acquire", Acquire)) < MEMBER
+    }
+
     fn wait_within(&self, deadline: When) -> bool {
+        if self.is_empty() {
+            return true;
+        }
         let inner = lock(&self.shared.inner);
         if !self.watch() {
             return true;
@@ -234,36 +238,105 @@ impl Group {
 
 impl fmt::Debug for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Group").field("entered", &(self.shared.word.load(Relaxed) / ONE)).finish_non_exhaustive()
+        let word = self.shared.word.load(Relaxed);
+        let entered = (word & MEMBERS) / MEMBER + word / ENTERED;
+        f.debug_struct("Group").field("entered", &entered).finish_non_exhaustive()
     }
 }
 
-struct Member {
-    group: Group,
+impl Shared {
+    /// One leaves, which counts as `one`; what the word is after it.
+    fn leave(&self, one: u64) -> Result<u64, UnbalancedLeave> {
+        let mut word = self.word.load(Relaxed);
+        loop {
+            if word < one {
+                return Err(UnbalancedLeave);
+            }
+            if word == one | WATCHED && !planted("group: the last one forgets to tell") {
+                if self.leave_watched(one) {
+                    return Ok(0);
+                }
+                // Who entered may have left again: what was seen above must not be taken to zero here, where nobody tells.
+                if !planted("group: who saw itself last counts by what it saw") {
+                    word = self.word.load(Relaxed);
+                    continue;
+                }
+            }
+            // AcqRel: what this member did is visible to whoever finds the group empty; partner: `watch`, and the last one.
+            let release = order_unless("group: who leaves does not release", AcqRel);
+            word = match self.word.compare_exchange_weak(word, word - one, release, Relaxed) {
+                Ok(_) => return Ok(word - one),
+                Err(now) => now,
+            };
+        }
+    }
+
+    /// The last one leaves a watched group, and tells. `false`: somebody entered meanwhile.
+    #[cold]
+    fn leave_watched(&self, one: u64) -> bool {
+        let mut inner = lock(&self.inner);
+        // AcqRel: as in `leave`; the lock passes it on to those who wait.
+        let acquire = order_unless("group: the last one does not acquire", AcqRel);
+        if self.word.compare_exchange(one | WATCHED, 0, acquire, Relaxed).is_err() {
+            return false;
+        }
+        inner.emptied += 1;
+        let notify = std::mem::take(&mut inner.notify);
+        if inner.waiting > 0 && !planted("group: the last one rings no bell") {
+            self.empty.notify_all();
+        }
+        drop(inner);
+        for submit in notify {
+            submit();
+        }
+        true
+    }
+}
+
+/// A block that has not ended.
+pub(crate) struct Member {
+    /// Kept by all members together.
+    shared: *const Shared,
     /// Where it was submitted, if it is in the list of [`Inner::behind`].
     behind: Option<&'static Location<'static>>,
 }
 
+// SAFETY: as a `Group`, which is `Send`.
+unsafe impl Send for Member {}
+
+impl Member {
+    /// `f`, and then the end of the block.
+    fn with<F: FnOnce()>(self, f: F) -> impl FnOnce() + use<F> {
+        move || {
+            let _member = self;
+            f();
+        }
+    }
+}
+
 impl Drop for Member {
     fn drop(&mut self) {
+        // SAFETY: the members keep the group, and this is one of them until it has left.
+        let shared = unsafe { &*self.shared };
         if let Some(site) = self.behind {
-            let mut inner = lock(&self.group.shared.inner);
+            let mut inner = lock(&shared.inner);
             let at = inner.behind.iter().position(|(_, of)| *of == site);
             let entry = at.map(|at| inner.behind.swap_remove(at));
             drop(inner);
             // May be the last handle of a queue: not under the lock.
             drop(entry);
         }
-        // Errs only if somebody left too often; then this one was taken already, and that call was told nothing wrong.
-        if let Err(error) = self.group.leave() {
-            log::error!("{error}");
+        if shared.leave(MEMBER).is_ok_and(|word| word & MEMBERS == 0) {
+            // SAFETY: the last one; the first one forgot a handle.
+            drop(unsafe { Arc::from_raw(self.shared) });
         }
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let entered = self.word.load(Relaxed) / ONE;
+        // By hand: of the blocks none is left.
+        let entered = self.word.load(Relaxed) / ENTERED;
         if entered > 0 {
             log::warn!(
                 "a group lost its last handle while {entered} had entered and not left: call leave for each enter"

@@ -64,6 +64,7 @@ pub use workloop::{Workloop, WorkloopBuilder};
 mod isolated;
 pub use isolated::Isolated;
 
+#[allow(unsafe_code)]
 mod group;
 pub use group::{Group, UnbalancedLeave};
 

@@ -12,6 +12,10 @@
 //! |---|---|---|
 //! | null | stale | idle: `push` or `try_hold` takes the drain right |
 //! | node | front | owned: pushers append behind `tail`; the owner runs from `head` on |
+//! | node, marked | stale | owned by a thread that holds it itself, with its node alone: who comes next tells that it waits |
+//!
+//! The mark is in the pointer and not in the node, so that a pusher reads nothing of the node before its own: that may have
+//! left its caches long ago.
 //!
 //! Not for: deciding who drains (`queue`), suspension (`state`).
 
@@ -19,12 +23,22 @@
 use std::mem::offset_of;
 use std::ptr::{self, NonNull};
 
-use crate::block::{Kind, Node};
+use crate::block::Node;
 use crate::sync::atomic::{
     AtomicPtr,
     Ordering::{AcqRel, Acquire, Relaxed, Release},
 };
 use crate::sync::{OwnerCell, order_unless, planted, spin};
+
+/// The mark of a tail that is held: a bit that no address of a node has.
+const HELD: usize = 1;
+const _: () = assert!(align_of::<Node>() > HELD);
+
+/// `node` as the tail that its holder sets.
+fn held(node: NonNull<Node>) -> *mut Node {
+    let mark = if planted("mailbox: a holder is not marked") { 0 } else { HELD };
+    node.as_ptr().map_addr(|address| address | mark)
+}
 
 /// See the module.
 #[repr(C)]
@@ -65,13 +79,13 @@ impl Mailbox {
             unsafe { self.head.set(node.as_ptr()) };
             true
         } else {
-            // SAFETY: `prev` is not unlinked before its `next` is set: `next_of` waits for it once `tail` has moved on.
-            if unsafe { (*prev).vtable }.kind == Kind::Holder {
+            let before = prev.map_addr(|address| address & !HELD);
+            if before != prev {
                 behind_holder();
             }
-            // SAFETY: as above.
+            // SAFETY: `before` is not unlinked before its `next` is set: `next_of` waits for it once `tail` has moved on.
             // Release: partner is the Acquire in `next_of`.
-            unsafe { (*prev).next.store(node.as_ptr(), order_unless("mailbox: push does not release", Release)) };
+            unsafe { (*before).next.store(node.as_ptr(), order_unless("mailbox: push does not release", Release)) };
             false
         }
     }
@@ -79,7 +93,7 @@ impl Mailbox {
     /// Takes an idle mailbox with `node` as its front; false if it is owned.
     ///
     /// # Safety
-    /// As for [`push`](Self::push); the caller lets go with [`next_of`](Self::next_of) or [`try_close`](Self::try_close).
+    /// As for [`push`](Self::push); the caller [lets go](Self::let_go) of it, or it is never used again.
     #[inline]
     pub(crate) unsafe fn try_hold(&self, node: NonNull<Node>) -> bool {
         // Relaxed peek: only saves the locked instruction when it is owned; the exchange decides.
@@ -89,7 +103,7 @@ impl Mailbox {
                 .tail
                 .compare_exchange(
                     ptr::null_mut(),
-                    node.as_ptr(),
+                    held(node),
                     order_unless("mailbox: hold does not acquire", AcqRel),
                     Relaxed,
                 )
@@ -101,6 +115,12 @@ impl Mailbox {
     pub(crate) fn is_idle(&self) -> bool {
         // Acquire: everything under the last owner happened before; partner: the Release in `try_close`.
         self.tail.load(order_unless("mailbox: a look at an idle one does not acquire", Acquire)).is_null()
+    }
+
+    /// As [`is_idle`](Self::is_idle), for a guess: nothing can be told from it.
+    #[inline]
+    pub(crate) fn seems_idle(&self) -> bool {
+        self.tail.load(Relaxed).is_null()
     }
 
     /// The first node.
@@ -141,16 +161,26 @@ impl Mailbox {
     /// The caller has the drain right, `node` is the front, and it ran.
     #[inline]
     pub(crate) unsafe fn try_close(&self, node: NonNull<Node>) -> bool {
+        // SAFETY: the caller's promise.
+        unsafe { self.try_close_from(node.as_ptr()) }
+    }
+
+    /// As [`try_close`](Self::try_close), with what the tail is while the node is the last.
+    #[inline]
+    unsafe fn try_close_from(&self, last: *mut Node) -> bool {
         // Release: all that ran under this right happens before the next owner's first step (partner: the Acquire half of
         // the swap in `push` and of the exchange in `try_hold`). Failure reads nothing: Relaxed.
         let release = order_unless("mailbox: close does not release", Release);
-        self.tail.compare_exchange(node.as_ptr(), ptr::null_mut(), release, Relaxed).is_ok()
+        self.tail.compare_exchange(last, ptr::null_mut(), release, Relaxed).is_ok()
     }
 
     /// The node behind `node` once its pusher, who has swapped the tail, takes its second step.
     ///
     /// # Safety
     /// As for [`linked_after`](Self::linked_after), and `tail` is known to have moved past `node`.
+    // Rare, and not inlined: its loop would cost the common way registers.
+    #[cold]
+    #[inline(never)]
     pub(crate) unsafe fn next_of(&self, node: NonNull<Node>) -> NonNull<Node> {
         let mut round = 0;
         loop {
@@ -169,12 +199,29 @@ impl Mailbox {
     /// As for [`try_close`](Self::try_close).
     #[inline]
     pub(crate) unsafe fn unlink(&self, node: NonNull<Node>) -> Option<NonNull<Node>> {
-        // SAFETY: the caller's promise; when `try_close` fails, `tail` has moved on.
+        // SAFETY: the caller's promise.
+        unsafe { self.unlink_from(node, node.as_ptr()) }
+    }
+
+    /// Unlinks the node of a holder: the next one, or `None` when the mailbox turned idle.
+    ///
+    /// # Safety
+    /// `node` took the mailbox with [`try_hold`](Self::try_hold).
+    #[inline]
+    pub(crate) unsafe fn let_go(&self, node: NonNull<Node>) -> Option<NonNull<Node>> {
+        // SAFETY: the caller's promise: it has the drain right since then, and its node is the front.
+        unsafe { self.unlink_from(node, held(node)) }
+    }
+
+    /// As [`unlink`](Self::unlink), with what the tail is while the node is the last.
+    #[inline]
+    unsafe fn unlink_from(&self, node: NonNull<Node>, last: *mut Node) -> Option<NonNull<Node>> {
+        // SAFETY: the caller's promise; when the close fails, `tail` has moved on.
         unsafe {
             if let Some(next) = self.linked_after(node) {
                 return Some(next);
             }
-            if self.try_close(node) || planted("mailbox: unlink does not wait for the link") {
+            if self.try_close_from(last) || planted("mailbox: unlink does not wait for the link") {
                 return None;
             }
             Some(self.next_of(node))

@@ -10,6 +10,7 @@
 //! what stands for them.
 
 mod apply;
+mod chunk;
 mod concurrent;
 mod counts;
 mod gate;

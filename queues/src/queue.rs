@@ -138,15 +138,25 @@ impl Queue {
             return catch::drop_quietly(f);
         }
         // SAFETY: a fresh block.
-        unsafe { self.core().push(block::block(f, site)) };
+        unsafe { self.core().push(self.block(f, site)) };
+    }
+
+    /// A block for this queue.
+    #[inline]
+    fn block<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) -> NonNull<Node> {
+        if self.core().mail.seems_idle() {
+            block::block(f, site)
+        } else {
+            block::block_behind(self.core.addr().get(), f, site)
+        }
     }
 
     /// As [`submit`](Self::submit), but a queue that was idle does not have its turn before this worker has nothing else to
     /// do: others may submit to it meanwhile, and all of that runs in one turn.
     ///
-    /// What a room is told, or what is written, is done once for all that came in. "Nothing else" takes in one more look at
-    /// what the worker's parker watches. A worker that is never done comes to it after 8 ms, or 2,000 turns of other queues,
-    /// and one that is stuck in a block has it taken away. From threads that are not workers, and for queues with a
+    /// What a room is told, or what is written, is done once for all that came in. "Nothing else" takes in what other workers
+    /// have no time for, and one more look at what the worker's parker watches. A worker that is never done comes to it after
+    /// 4 ms, or 2,000 turns of other queues, and one that is stuck in a block has it taken away. From threads that are not workers, and for queues with a
     /// [class](QueueBuilder::qos), it is the same as `submit`.
     ///
     /// ```
@@ -204,7 +214,7 @@ impl Queue {
             return Err(Rejected(f));
         }
         // SAFETY: a fresh block.
-        unsafe { self.core().push(block::block(f, Location::caller())) };
+        unsafe { self.core().push(self.block(f, Location::caller())) };
         Ok(())
     }
 

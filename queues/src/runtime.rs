@@ -151,7 +151,7 @@ impl Runtime {
         self.spawn_at(qos, f, Location::caller());
     }
 
-    fn spawn_at<F: FnOnce() + Send + 'static>(&self, qos: Qos, f: F, site: &'static Location<'static>) {
+    pub(crate) fn spawn_at<F: FnOnce() + Send + 'static>(&self, qos: Qos, f: F, site: &'static Location<'static>) {
         if self.pool().accepts() {
             self.pool().spawn_as(block::block(f, site), qos);
         } else {

@@ -75,7 +75,8 @@ impl Origin {
 ///
 /// Dropping it ends the task with [`TaskError::Dropped`].
 pub struct Promise<T> {
-    shared: Arc<Shared<T>>,
+    /// `None`: settled.
+    shared: Option<Arc<Shared<T>>>,
 }
 
 impl Queue {
@@ -98,7 +99,7 @@ impl<T> Task<T> {
     pub(crate) fn new(origin: Origin) -> (Self, Promise<T>) {
         let state = Mutex::new(State::Pending { waker: None, waits: false });
         let shared = Arc::new(Shared { state, done: Condvar::new() });
-        (Self { shared: shared.clone(), origin }, Promise { shared })
+        (Self { shared: shared.clone(), origin }, Promise { shared: Some(shared) })
     }
 
     /// A task for what is no block of a queue, such as an event that will come: the task, and the promise that ends it.
@@ -219,32 +220,39 @@ impl<T> Future for Task<T> {
 
 impl<T> Promise<T> {
     /// Gives the value to the task, and wakes who waits for it.
-    pub fn fulfil(self, value: T) {
+    pub fn fulfil(mut self, value: T) {
         self.settle(Ok(value));
     }
 
     /// Runs `f` and gives its value, or its panic, to the task.
-    pub(crate) fn keep(promise: Self, f: impl FnOnce() -> T) {
+    pub(crate) fn keep(mut promise: Self, f: impl FnOnce() -> T) {
         promise.settle(catch::catch(f).map_err(TaskError::from_panic));
     }
 
-    fn settle(&self, result: Result<T, TaskError>) {
-        let before = std::mem::replace(&mut *lock(&self.shared.state), State::Done(result));
+    /// The first time; after that there is nothing left to do.
+    #[inline]
+    fn settle(&mut self, result: Result<T, TaskError>) {
+        let Some(shared) = self.shared.take() else { return };
+        let before = std::mem::replace(&mut *lock(&shared.state), State::Done(result));
         let State::Pending { waker, waits } = before else { return };
         if waits {
-            self.shared.done.notify_all();
+            shared.done.notify_all();
         }
         if let Some(waker) = waker {
             waker.wake();
         }
     }
+
+    #[cold]
+    fn break_it(&mut self) {
+        self.settle(Err(TaskError::Dropped));
+    }
 }
 
 impl<T> Drop for Promise<T> {
     fn drop(&mut self) {
-        let pending = matches!(*lock(&self.shared.state), State::Pending { .. });
-        if pending {
-            self.settle(Err(TaskError::Dropped));
+        if self.shared.is_some() {
+            self.break_it();
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The timers of one runtime: what is due is run by whichever worker looks first.
 //!
-//! No thread of its own and no tick: one sleeping worker, the *keeper*, sleeps no longer than until the earliest deadline;
-//! busy workers look between two runnables; the monitor looks while a worker sits in one block for long. What fires is a
+//! No thread of its own and no tick: one sleeping worker, the *keeper*, sleeps until the earliest deadline, or, where others
+//! follow closely, until the last of those (a wake-up costs more than what many timers do); busy workers look between two runnables; the monitor looks while a worker sits in one block for long. What fires is a
 //! closure that submits; it must be short. One thread fires at a time, so that what is due is submitted in its order; one
 //! that does not come back from what it fires loses its turn after a second.
 //! Not for: queues (an entry knows what it does), wheels and order (`deadlines`).
@@ -43,6 +43,9 @@ impl Fire {
     }
 }
 
+/// The keeper sleeps no longer than so many nanoseconds past the earliest deadline. Ten microseconds of a processor are what
+/// being woken costs, so with many timers this is what bounds their price, and with few it changes nothing.
+const GATHER: u64 = 40_000;
 const NONE: u64 = u64::MAX;
 const NOBODY: usize = 0;
 /// How long others leave it to the thread that fires, after its last entry.
@@ -115,12 +118,19 @@ impl Timers {
 
     /// Fires what is due, unless another thread is at it. Cheap when nothing is: one load; with timers pending, one reading
     /// of the clock.
+    #[inline]
     pub(crate) fn fire_due(&self) {
         // Acquire: partner is the Release in `add_at`; a stale value only delays to the next look.
         let next = self.next.load(Acquire);
-        if next == NONE {
-            return;
+        if next != NONE {
+            self.fire_from(next);
         }
+    }
+
+    /// As [`fire_due`](Self::fire_due); the earliest is due at `next`.
+    // Not inlined, so that the common case, in which there is none, is one load between two runnables.
+    #[inline(never)]
+    fn fire_from(&self, next: u64) {
         // What becomes due meanwhile is for the next look: a ticker may be faster than we are.
         let begin = self.nanos(now());
         if begin < next {
@@ -164,7 +174,8 @@ impl Timers {
         }
     }
 
-    /// A worker falls asleep at `parker`: for how long? `Some` if it becomes the keeper and there is a deadline.
+    /// A worker falls asleep at `parker`: for how long? `Some` if it becomes the keeper and there is a deadline: the earliest,
+    /// or the last of those that follow it closely.
     pub(crate) fn keep(&self, parker: usize) -> Option<Duration> {
         // AcqRel: the role passes like a lock.
         self.keeper.compare_exchange(NOBODY, parker + 1, AcqRel, Relaxed).ok()?;
@@ -176,8 +187,11 @@ impl Timers {
             NONE => None,
             next => {
                 let now = self.nanos(now());
+                // What is due already is not waited with. What others add or cancel meanwhile is theirs to tell, as above.
+                let close = if next > now { lock(&self.pending).last_until(next.saturating_add(GATHER)) } else { None };
+                let until = close.unwrap_or(next).max(next);
                 let fired_by_another = self.turn.load(Relaxed) > now;
-                Some(Duration::from_nanos(next.saturating_sub(now).max(if fired_by_another { PAUSE } else { 0 })))
+                Some(Duration::from_nanos(until.saturating_sub(now).max(if fired_by_another { PAUSE } else { 0 })))
             }
         }
     }
@@ -204,5 +218,41 @@ impl Timers {
 
     pub(crate) fn len(&self) -> usize {
         lock(&self.pending).len()
+    }
+}
+
+#[cfg(all(test, not(queues_loom)))]
+mod tests {
+    use super::*;
+
+    /// The deadline that the keeper sleeps until, of entries so many nanoseconds after an hour from now.
+    fn chosen(entries: &[u64]) -> u64 {
+        const HOUR: Duration = Duration::from_secs(3600);
+        loop {
+            let timers = Timers::new();
+            for after in entries {
+                let at = timers.start + HOUR + Duration::from_nanos(*after);
+                timers.add_at(Some(at), Duration::ZERO, Fire::Once(Box::new(|| ())));
+            }
+            let before = timers.nanos(now());
+            let timeout = timers.keep(0).expect("it is the one keeper, and there is a deadline").as_nanos() as u64;
+            let after = timers.nanos(now());
+            let close = |entry: &&u64| {
+                let until = HOUR.as_nanos() as u64 + **entry;
+                (before + timeout..=after + timeout).contains(&until)
+            };
+            // Where more than one fits, this thread lost its processor while it asked.
+            if entries.iter().filter(close).count() == 1 {
+                return *entries.iter().find(close).expect("one is");
+            }
+        }
+    }
+
+    #[test]
+    fn the_keeper_sleeps_until_the_last_of_those_that_are_close_to_the_first() {
+        assert_eq!(chosen(&[0]), 0);
+        assert_eq!(chosen(&[0, 10_000, GATHER]), GATHER);
+        assert_eq!(chosen(&[0, GATHER + 1]), 0);
+        assert_eq!(chosen(&[0, 10_000, 1_000_000]), 10_000);
     }
 }

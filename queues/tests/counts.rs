@@ -20,7 +20,7 @@ fn committed() -> Limits {
 /// The stretches of three rounds: the first one also pays for what is made once.
 fn rounds() -> Vec<Stretch> {
     for _ in 0..3 {
-        operations::ALL.iter().for_each(|operation| operation());
+        operations::all();
     }
     let mut stretches = meter::take();
     stretches.retain(|stretch| stretch.name != DISCARDED);
@@ -73,7 +73,8 @@ fn the_promises_of_the_design_hold() {
     let limits = committed();
     let cost = |name| limits.find(name).unwrap_or_else(|| panic!("\"{name}\" is counted"));
     let submit = cost("submit to a busy queue");
-    assert_eq!((submit.allocations, submit.locked), (1.0, 1.0), "one allocation, one swap");
+    assert!(submit.allocations < 0.1, "one allocation for many blocks");
+    assert_eq!(submit.locked, 1.0, "one swap");
     assert_eq!(cost("sync on an idle queue").locked, 2.0, "the drain right is taken, and given back");
     for name in ["sync on an idle queue", "sync through one target", "run a waiting sync", "merge, the first"] {
         assert_eq!(cost(name).allocations, 0.0, "{name} allocates nothing");

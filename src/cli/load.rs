@@ -22,7 +22,8 @@ const INTERRUPTED: u8 = 130;
 const MOST: usize = 10_000_000;
 const LONGEST: f64 = 7.0 * 86_400.0;
 
-const ABOUT: &str = "\
+/// What `load --help` begins with.
+pub(crate) const ABOUT: &str = "\
 Puts a WebSocket server under load, verifies every message, and tells throughput and latency.
 
 The server speaks the protocol of `singletrack serve`: what is sent to /echo comes back, and what a member of /room/NAME sends \
@@ -49,7 +50,7 @@ Examples:
 
 /// What `load` understands.
 #[derive(Clone, Debug, clap::Args)]
-#[command(long_about = ABOUT, after_long_help = EXAMPLES, after_help = "See --help for examples.")]
+#[command(after_long_help = EXAMPLES, after_help = "See --help for examples.")]
 pub(crate) struct Arguments {
     /// The server: ws://HOST:PORT, with or without a path that stands before all others.
     #[arg(value_name = "URL")]

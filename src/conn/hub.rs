@@ -132,7 +132,7 @@ impl Hub {
     /// The silence after which a peer is pinged: the interval, and that share of the jitter.
     pub(super) fn patience(&self, share: u16) -> Duration {
         let limits = &self.terms.limits;
-        limits.ping_interval + limits.ping_jitter.mul_f64(f64::from(share) / 65_536.0)
+        limits.ping_interval + (limits.ping_jitter / 65_536).saturating_mul(share.into())
     }
 
     pub(super) fn now(&self) -> Moment {

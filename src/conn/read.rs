@@ -6,8 +6,10 @@
 
 use super::deadlines::Moment;
 use super::{Connection, Open, Phase, Signs, Unread};
+use crate::directory::Seat;
 use crate::handler::{Echo, Handler, InRoom};
 use crate::http::{self, Method, Reject, Request, Response};
+use crate::io::Interest;
 use crate::io::socket::{self, Arrived, READ_BUFFER};
 use crate::route::Route;
 use crate::ws::{self, Close, CloseCode, Decoder, Event, Role};
@@ -33,11 +35,9 @@ impl Connection {
         while self.is(Signs::READABLE) && self.wants_input() && turn.frames_left > 0 && bytes < READ_BUFFER {
             bytes += self.read_once(&mut turn);
         }
-        if bytes > 0 {
-            if matches!(self.phase, Phase::Open(_)) {
-                self.since = now;
-                self.signs.remove(Signs::PINGED);
-            }
+        if bytes > 0 && matches!(self.phase, Phase::Open(_)) {
+            self.since = now;
+            self.signs.remove(Signs::PINGED);
         }
         if bytes > 0 || turn.messages > 0 {
             let traffic = self.hub.terms.metrics.traffic();
@@ -231,6 +231,7 @@ impl Connection {
             Route::Room(name) => {
                 hub.origins.check(request)?;
                 let seat = hub.directory.seat(name).map_err(|_| Reject::busy("this room is full"))?;
+                self.go_home(&seat);
                 Box::new(InRoom { seat })
             }
             Route::Handler(factory, _) => {
@@ -241,6 +242,15 @@ impl Connection {
         };
         self.open(request, handler);
         Ok(None)
+    }
+
+    /// From now on what comes in wakes the worker that the other members of the room are at home with.
+    fn go_home(&mut self, seat: &Seat) {
+        if let Some(home) = seat.home()
+            && let Err(error) = self.hub.io.gather(&mut self.socket, home, Interest::Both)
+        {
+            log::debug!("{} stays where it is: {error}", self.member().queue().label());
+        }
     }
 
     fn open(&mut self, request: &Request, mut handler: Box<dyn Handler>) {

@@ -5,6 +5,7 @@
 //! socket; a peer that takes nothing is noticed by the time since it last took something.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::io;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ const WRITES: usize = 16;
 
 thread_local! {
     /// Frames on their way from an outbox to the system: lent by the thread, so that no connection keeps room for them.
-    static BATCH: Cell<Vec<Bytes>> = const { Cell::new(Vec::new()) };
+    static BATCH: Cell<VecDeque<Bytes>> = const { Cell::new(VecDeque::new()) };
 }
 
 impl Connection {
@@ -74,7 +75,7 @@ impl Connection {
     }
 
     /// One system call for all of `batch`, without the first `begun` bytes.
-    fn send(&self, batch: &[Bytes], begun: usize) -> io::Result<Option<usize>> {
+    fn send(&self, batch: &VecDeque<Bytes>, begun: usize) -> io::Result<Option<usize>> {
         let frames = batch.iter().enumerate().map(|(i, frame)| if i == 0 { &frame[begun..] } else { &frame[..] });
         socket::write_together(&self.socket, frames)
     }

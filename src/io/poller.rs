@@ -173,6 +173,12 @@ impl Poller {
         socket: S,
         interest: Interest,
     ) -> io::Result<(Registered<S>, Attach)> {
+        let key = self.watch(&socket, interest)?;
+        Ok((Registered { socket, poller: self.clone(), key }, Attach { poller: self.clone(), key }))
+    }
+
+    /// Begins to watch; whoever calls this calls `unwatch` before the socket is closed.
+    fn watch<S: AsFd + AsRawFd>(&self, socket: &S, interest: Interest) -> io::Result<Key> {
         let key = self.table().insert()?;
         let event = match interest {
             Interest::Readable => Event::readable(key.0),
@@ -181,17 +187,27 @@ impl Poller {
             Interest::Writable => Event::writable(key.0),
             Interest::Both => Event::all(key.0),
         };
-        // From here on `Registered` undoes what was done, whatever fails.
-        let registered = Registered { socket, poller: self.clone(), key };
-        self.add(&registered.socket, event)?;
-        self.waiter.watch_for_end(&registered.socket, key.0, interest)?;
-        Ok((registered, Attach { poller: self.clone(), key }))
+        let watched = self.add(socket, event).and_then(|()| self.waiter.watch_for_end(socket, key.0, interest));
+        if watched.is_err() {
+            drop(self.unwatch(socket, key));
+        }
+        watched.map(|()| key)
+    }
+
+    /// Who was told. Not dropped here: it may own what owns a registration.
+    fn unwatch(&self, socket: &impl AsFd, key: Key) -> Option<Entry> {
+        // Fails only if it was never added, which happens when registering itself failed.
+        if let Err(error) = self.waiter.poller().delete(socket) {
+            log::debug!("a socket could not be taken out of its poller: {error}");
+        }
+        self.table().remove(key)
     }
 
     #[allow(unsafe_code)]
     fn add<S: AsRawFd>(&self, socket: &S, event: Event) -> io::Result<()> {
-        // SAFETY: the descriptor must be taken out of the poller before it is closed. `Registered` owns it, gives out nothing
-        // but shared references to it, and takes it out when dropped, before the socket itself is dropped.
+        // SAFETY: the descriptor must be taken out of the poller before it is closed. `watch` takes it out if it fails; otherwise
+        // `Registered` owns it, gives out nothing but shared references to it, and takes it out when it goes to another poller or
+        // is dropped, before the socket itself is dropped.
         unsafe { self.waiter.poller().add_with_mode(socket, event, PollMode::Edge) }
     }
 
@@ -266,6 +282,35 @@ pub struct Registered<S: AsFd> {
     key: Key,
 }
 
+impl<S: AsFd + AsRawFd> Registered<S> {
+    /// From now on `poller` watches the socket, and the same source is told: for what is mostly used together with what that
+    /// poller watches. Nothing is missed: what is ready now is told again. Before its source is attached it stays where it is.
+    ///
+    /// # Errors
+    /// When the system cannot watch it there: then it stays where it is.
+    pub fn move_to(&mut self, poller: &Arc<Poller>, interest: Interest) -> io::Result<()> {
+        let is_attached = !matches!(self.poller.table().get(self.key), None | Some(Entry::Later(..)));
+        if Arc::ptr_eq(&self.poller, poller) || !is_attached {
+            return Ok(());
+        }
+        // Watched there before it is not here any more; whatever both tell is merged.
+        let key = poller.watch(&self.socket, interest)?;
+        let told = self.poller.unwatch(&self.socket, self.key);
+        (self.poller, self.key) = (poller.clone(), key);
+        let attach = Attach { poller: poller.clone(), key };
+        match told {
+            Some(Entry::Source(_, source)) => attach.to(source),
+            Some(Entry::Weak(_, source)) => {
+                if let Some(source) = source.upgrade() {
+                    attach.to_weak(&source);
+                }
+            }
+            Some(Entry::Later(..)) | None => {}
+        }
+        Ok(())
+    }
+}
+
 impl<S: AsFd> Deref for Registered<S> {
     type Target = S;
 
@@ -276,12 +321,8 @@ impl<S: AsFd> Deref for Registered<S> {
 
 impl<S: AsFd> Drop for Registered<S> {
     fn drop(&mut self) {
-        // Fails only if it was never added, which happens when registering itself failed.
-        if let Err(error) = self.poller.waiter.poller().delete(&self.socket) {
-            log::debug!("a socket could not be taken out of its poller: {error}");
-        }
         // Bound to a name: the source is dropped after the lock is released.
-        let source = self.poller.table().remove(self.key);
+        let source = self.poller.unwatch(&self.socket, self.key);
         drop(source);
     }
 }
@@ -354,6 +395,33 @@ mod tests {
         // The second owner hears of its own events.
         poller.deliver(&mut [Ready { key: second.key.0, bits: READABLE }].into_iter());
         assert_eq!(told_second.recv_timeout(SOON).unwrap(), READABLE);
+    }
+
+    #[test]
+    fn what_goes_to_another_poller_is_told_by_that_one_and_misses_nothing() {
+        let queue = Queue::new("test");
+        let [here, there] = [(); 2].map(|()| Arc::new(Poller::new().unwrap()));
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let (source, told) = told(&queue);
+        let mut registered = register(&here, near, source);
+        far.write_all(b"taken by nobody yet").unwrap();
+        registered.move_to(&there, Interest::Readable).unwrap();
+        assert_eq!((here.watched(), there.watched()), (0, 1));
+        here.poll();
+        assert!(told.recv_timeout(Duration::from_millis(1)).is_err(), "told by the former poller");
+        for _ in 0..2 {
+            there.park(Some(SOON), &mut || {});
+            assert_eq!(told.recv_timeout(SOON).unwrap() & READABLE, READABLE);
+            far.write_all(b"more").unwrap();
+        }
+        drop(registered);
+        assert_eq!(there.watched(), 0);
+
+        let (alone, _far) = UnixStream::pair().unwrap();
+        let (mut alone, attach) = here.register(alone, Interest::Readable).unwrap();
+        alone.move_to(&there, Interest::Readable).unwrap();
+        assert_eq!((here.watched(), there.watched()), (1, 0), "its source would never be told");
+        drop((alone, attach));
     }
 
     /// A descriptor for `socket` that has `number`, which other tests of this process may have taken for a moment.

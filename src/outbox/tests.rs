@@ -17,9 +17,9 @@ fn frame(text: &str) -> Bytes {
 fn drain(outbox: &mut Outbox, piece: usize) -> Vec<u8> {
     let mut out = Vec::new();
     while !outbox.is_empty() {
-        let mut batch = Vec::new();
+        let mut batch = VecDeque::new();
         let begun = outbox.lend(&mut batch, 2);
-        let seen: Vec<u8> = batch.concat().split_off(begun).into_iter().take(piece).collect();
+        let seen: Vec<u8> = batch.make_contiguous().concat().split_off(begun).into_iter().take(piece).collect();
         assert!(!seen.is_empty());
         outbox.give_back(&mut batch, seen.len());
         out.extend(seen);
@@ -29,7 +29,7 @@ fn drain(outbox: &mut Outbox, piece: usize) -> Vec<u8> {
 
 /// Writes `bytes` bytes, with all frames lent.
 fn advance(outbox: &mut Outbox, bytes: usize) -> bool {
-    let mut batch = Vec::new();
+    let mut batch = VecDeque::new();
     outbox.lend(&mut batch, usize::MAX);
     outbox.give_back(&mut batch, bytes)
 }
@@ -174,7 +174,7 @@ fn no_more_is_lent_than_asked_for() {
         outbox.push(frame(text), &limits(9, 99), CLOSE);
     }
     advance(&mut outbox, 1);
-    let mut batch = Vec::new();
+    let mut batch = VecDeque::new();
     assert_eq!(outbox.lend(&mut batch, 2), 1);
     assert_eq!(batch, ["ab", "cd"]);
     assert!(outbox.give_back(&mut batch, 2));
@@ -188,7 +188,7 @@ fn lent_frames_count_as_waiting_and_keep_their_place() {
     let mut outbox = Outbox::new();
     outbox.push(frame("ab"), &limits(3, 99), TELL);
     outbox.push_pong(b"1");
-    let mut batch = Vec::new();
+    let mut batch = VecDeque::new();
     outbox.lend(&mut batch, 9);
     assert_eq!((outbox.len(), outbox.bytes(), outbox.is_empty()), (2, 5, false));
     // Whoever writes comes back for more, so nobody has to be woken; and the limits know of what is being written.
@@ -207,7 +207,7 @@ fn a_close_that_comes_while_frames_are_lent_drops_those_that_were_not_begun() {
         let mut outbox = Outbox::new();
         outbox.push(frame("ab"), &limits(3, 99), CLOSE);
         outbox.push(frame("cd"), &limits(3, 99), CLOSE);
-        let mut batch = Vec::new();
+        let mut batch = VecDeque::new();
         outbox.lend(&mut batch, 9);
         outbox.push(frame("ef"), &limits(3, 99), CLOSE);
         assert_eq!(outbox.push(frame("gh"), &limits(3, 99), CLOSE), Push::Full);

@@ -78,6 +78,8 @@ faults! {
     LocalAstray "local-astray" "main-values" "a main thread's value is made elsewhere";
     MemberForgotten "member-forgotten" "groups" "a group does not wait for a member";
     NumberSkipped "number-skipped" "apply" "a parallel for leaves a number out";
+    PieceSkipped "piece-skipped" "scopes" "a scope leaves a piece out";
+    BlockNested "block-nested" "scope-alone" "a block runs in the middle of another";
     TargetIgnored "target-ignored" "targets" "a queue is built without its target";
     OnceTwice "once-twice" "once" "a value is made twice";
     DeadlineEarly "deadline-early" "deadlines" "a point in time comes early";

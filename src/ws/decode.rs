@@ -136,6 +136,13 @@ impl Head {
         if opcode.is_control() && usize::from(second & 0x7F) > CONTROL_BYTES {
             return Err(breach("a control frame has at most 125 bytes"));
         }
+        if usize::from(second & 0x7F) <= CONTROL_BYTES {
+            // The usual case: the length is in the second byte.
+            let used = if second & 0x80 == 0 { 2 } else { 6 };
+            let Some(mask) = input.get(2..used) else { return Ok(None) };
+            let mask = mask.try_into().unwrap_or_default();
+            return Ok(Some((Head { last, opcode, mask, payload: u64::from(second & 0x7F) }, used)));
+        }
         let mut cursor = Cursor::new(&input[..input.len().min(HEAD_BYTES)]);
         // The opcode was checked, so the reader has nothing left to complain about.
         let parsed = FrameHeader::parse(&mut cursor).map_err(|_| breach("malformed frame header"))?;

@@ -228,6 +228,16 @@ fn a_server_that_refuses_or_stays_silent_is_told() {
 }
 
 #[test]
+fn the_help_teaches_with_examples() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_singletrack"));
+    let output = command.args(["load", "--help"]).output().expect("run the program");
+    let help = String::from_utf8(output.stdout).expect("UTF-8");
+    for part in ["a closed loop", "an open loop", "Exit code: 0", "Examples:", "--rooms 10 --members 100 --senders 1"] {
+        assert!(help.contains(part), "no `{part}` in {help}");
+    }
+}
+
+#[test]
 fn arguments_that_cannot_be_used_are_refused_with_a_sentence() {
     let refused = |url: &str, arguments: &str, sentence: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_singletrack"));

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
+
 use singletrack::ws::{Opcode, encode_frame};
 
 use crate::client::{Client, Heard, get};
@@ -129,6 +131,39 @@ fn messages_of_one_member_stay_in_order_at_every_member() {
         .collect();
     for thread in threads {
         thread.join().expect("member").leave();
+    }
+}
+
+#[test]
+fn a_huge_room_hears_all_in_one_order() {
+    // More than a room has to have for all workers to tell it. Each takes a descriptor here and one in the server.
+    const MEMBERS: usize = 2_200;
+    const EACH: usize = 10;
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    setrlimit(Resource::Nofile, files).expect("a process may have as many files as its hard limit says");
+    assert!(files.maximum.is_none_or(|most| most > 6_000), "this test needs 6,000 descriptors: raise the hard limit");
+    let server = serve(|b| b);
+    let address = server.local_addr();
+    let mut members: Vec<Client> = (0..MEMBERS).map(|_| Client::open(address, "/room/huge")).collect();
+    // Who joined last hears itself, so all have joined.
+    members[MEMBERS - 1].send_text("in");
+    for member in &mut members {
+        assert_eq!(member.text(), "in");
+    }
+    for n in 0..EACH {
+        for sender in [0, MEMBERS / 2, MEMBERS - 1] {
+            members[sender].send_text(&format!("{sender} {n}"));
+        }
+    }
+    let all: Vec<String> = (0..3 * EACH).map(|_| members[0].text()).collect();
+    for sender in [0, MEMBERS / 2, MEMBERS - 1] {
+        let own: Vec<&str> = all.iter().filter_map(|text| text.strip_prefix(&format!("{sender} "))).collect();
+        assert_eq!(own, (0..EACH).map(|n| n.to_string()).collect::<Vec<_>>(), "from {sender}");
+    }
+    for member in &mut members[1..] {
+        let heard: Vec<String> = (0..3 * EACH).map(|_| member.text()).collect();
+        assert_eq!(heard, all);
     }
 }
 

@@ -15,8 +15,10 @@ use crossbeam_utils::CachePadded;
 use singletrack_queues::{Queue, Runtime};
 
 /// The operations of each worker that are looked at; and those before, which pay for what is made once.
-pub(crate) const OPS: usize = 512;
+pub(crate) const OPS: usize = 256;
 const BEFORE: usize = 64;
+/// Stretches of each operation.
+const STRETCHES: usize = 3;
 
 /// The fault that must be found: every operation counts itself in one place.
 pub(crate) const FAULT: &str = "shared-counter";
@@ -237,7 +239,7 @@ pub(crate) fn child(fault: Option<&str>) {
     std::io::stdin().lock().lines().next();
     let runtime = Runtime::builder().workers(2).thread_cap(2).build().expect("two threads for the workers");
     let runtime: &'static Runtime = Box::leak(Box::new(runtime));
-    for operation in ALL {
+    for operation in (0..STRETCHES).flat_map(|_| ALL) {
         stretch(runtime, operation, fault == Some(FAULT));
         println!("{}|{}", operation.name, operation.shared);
     }

@@ -105,7 +105,7 @@ fn faults_known() -> Vec<&'static str> {
 /// Does everything, and prints a line for each stretch, in the order in which callgrind's file has them.
 fn child() {
     for _ in 0..STRETCHES {
-        operations::ALL.iter().for_each(|operation| operation());
+        operations::all();
     }
     for meter::Stretch { name, ops, allocations, bytes } in meter::take() {
         println!("{name}|{ops}|{allocations}|{bytes}");

@@ -60,6 +60,7 @@ fn wait_against_leave_bites() {
 fn leave_against_leave_bites() {
     bites("group: who leaves does not release", 3, || members_leave(2));
     bites("group: the last one does not acquire", 3, || members_leave(2));
+    bites("group: who looks whether it is empty does not acquire", 4, || members_leave(1));
     bites("group: who finds it empty does not acquire", 4, || members_leave(1));
 }
 
@@ -91,6 +92,35 @@ fn leave_against_enter_and_leave() {
 #[test]
 fn leave_against_enter_and_leave_bites() {
     bites("group: who saw itself last counts by what it saw", 3, enter_and_leave_again);
+}
+
+/// Two blocks are submitted and end, while others hold handles: one is kept for them, and given back.
+fn blocks_keep_one_handle() {
+    let group = Group::new();
+    let others = [(); 2].map(|()| {
+        let group = group.clone();
+        thread::spawn(move || {
+            let block = group.member(None);
+            drop(group);
+            drop(block);
+        })
+    });
+    begin();
+    group.wait();
+    for other in others {
+        other.join().expect("it does not panic");
+    }
+    assert_eq!(group.handles(), 1, "of the blocks none is left");
+}
+
+#[test]
+fn the_first_block_against_the_last() {
+    check(3, blocks_keep_one_handle);
+}
+
+#[test]
+fn the_first_block_against_the_last_bites() {
+    bites("group: every block takes a handle", 3, blocks_keep_one_handle);
 }
 
 /// A notify that is given while the last member leaves is submitted exactly once: by it, or at once.

@@ -83,7 +83,7 @@ impl Place {
         // SAFETY: `own` stays until it is unlinked.
         unsafe {
             if self.mail.try_hold(own.node())
-                && let Some(next) = self.mail.unlink(own.node())
+                && let Some(next) = self.mail.let_go(own.node())
             {
                 self.drain(next);
             }

@@ -5,6 +5,7 @@
 use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use loom::thread;
 
@@ -54,6 +55,8 @@ struct Place {
     mail: Mailbox,
     items: [Item; 4],
     seen: OwnerCell<([u8; 4], usize)>,
+    /// As in the pool: it has blocks, and waits for a thread that holds it. Loom's threads need not see each other in it.
+    outside: std::sync::atomic::AtomicUsize,
 }
 
 // SAFETY: that this is sound is what the models check.
@@ -62,7 +65,7 @@ unsafe impl Sync for Place {}
 impl Place {
     fn new() -> Arc<Self> {
         let items = std::array::from_fn(|_| Item::new());
-        Arc::new(Self { mail: Mailbox::new(), items, seen: OwnerCell::new(([0; 4], 0)) })
+        Arc::new(Self { mail: Mailbox::new(), items, seen: OwnerCell::new(([0; 4], 0)), outside: 0.into() })
     }
 
     /// A block runs under the drain right.
@@ -81,7 +84,7 @@ impl Place {
         // SAFETY: each item is pushed once, and lives as long as the place.
         unsafe {
             item.content.set(index as u8 + 1);
-            if self.mail.push(item.node(), || ()) {
+            if self.mail.push(item.node(), || _ = self.outside.fetch_add(1, Relaxed)) {
                 self.drain(self.mail.front());
             }
         }
@@ -108,8 +111,9 @@ impl Place {
         unsafe {
             if self.mail.try_hold(own.node()) {
                 self.see(index as u8 + 1);
-                if let Some(next) = self.mail.unlink(own.node()) {
+                if let Some(next) = self.mail.let_go(own.node()) {
                     self.drain(next);
+                    self.outside.fetch_sub(1, Relaxed);
                 }
             } else {
                 self.submit(index);
@@ -126,11 +130,12 @@ impl Place {
             let mut order = all[..count].iter().filter(|seen| thread.contains(seen));
             assert!(thread.iter().eq(order.by_ref()), "out of order: {all:?}");
         }
+        assert_eq!(self.outside.load(Relaxed), 0, "who waits for a holder is counted until it was met");
         let probe = Item::new();
         // SAFETY: unlinked at once.
         unsafe {
             assert!(self.mail.try_hold(probe.node()), "the drain right was lost");
-            assert!(self.mail.unlink(probe.node()).is_none());
+            assert!(self.mail.let_go(probe.node()).is_none());
         }
     }
 }
@@ -189,5 +194,6 @@ fn push_against_hold() {
 #[test]
 fn push_against_hold_bites() {
     bites("mailbox: hold does not acquire", 3, a_holder_and_a_pusher);
+    bites("mailbox: a holder is not marked", 3, a_holder_and_a_pusher);
     bites("mailbox: unlink does not wait for the link", 3, a_holder_and_a_pusher);
 }

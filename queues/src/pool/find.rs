@@ -2,8 +2,8 @@
 //!
 //! Four places. Each thread has a *next* slot (the runnable it submitted last: run next, while its data is warm), a
 //! FIFO deque, and a line of what is put off; all share an injector for what comes from other threads. A thread takes from its
-//! slot, its deque, the injector, moves what is put off into its deque, then steals half of somebody's deque, starting at a
-//! random one.
+//! slot, its deque, the injector, then steals half of somebody's deque, starting at a random one; last of all it moves what it
+//! put off into its deque.
 //!
 //! That is the line of the default class. Each other class of service has a line of its own, shared by all: little stands
 //! in the higher ones, and the lower ones are in no hurry. A program that uses no classes pays one load of a flag for them.
@@ -98,6 +98,7 @@ impl Own {
     }
 
     /// Makes `runnable` the next; `true` if another one was displaced into the deque, where others can see it.
+    #[inline]
     pub(crate) fn push_next(&self, exposed: &Exposed, runnable: Runnable) -> bool {
         // Relaxed: only this thread sets it; a thief could have emptied it, which the swap below tells.
         if exposed.next.load(Relaxed).is_null() {
@@ -105,7 +106,14 @@ impl Own {
             exposed.next.store(runnable.0.as_ptr(), Release);
             return false;
         }
-        // Release as above; Acquire is not needed, what comes back was put there by this thread.
+        self.displace(exposed, runnable)
+    }
+
+    /// As [`push_next`](Self::push_next), where there is a next one already.
+    // Not inlined, so that a message that hops from queue to queue has a short path.
+    #[inline(never)]
+    fn displace(&self, exposed: &Exposed, runnable: Runnable) -> bool {
+        // Release as in `push_next`; Acquire is not needed, what comes back was put there by this thread.
         match NonNull::new(exposed.next.swap(runnable.0.as_ptr(), Release)) {
             Some(displaced) => {
                 self.deque.push(Runnable(displaced));

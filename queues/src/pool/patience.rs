@@ -1,7 +1,7 @@
 //! How long a thread lets what was put off wait for everything else.
 //!
 //! What was put off ([`Place::Later`](super::Place::Later)) has its round when its thread has nothing else: no runnable of its
-//! own, none from other threads, and one more look at the parker brought none. So a server reads all there is before it tells,
+//! own, none to take from others, and one more look at the parker brought none. So a server reads all there is before it tells,
 //! and tells all there is before it writes. Under constant load that moment never comes: then the round is due after a
 //! stated number of looks around or pulses, whichever is first, and goes behind what waits by then.
 //!
@@ -10,7 +10,7 @@
 /// Looks around, each after some sixty runnables or a pulse.
 const LOOKS: u32 = 32;
 /// Pulses, of a millisecond each.
-const PULSES: u64 = 8;
+const PULSES: u64 = 4;
 
 /// Of one thread, for one round.
 #[derive(Debug, Default)]

@@ -5,6 +5,7 @@ use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
+use super::cpu;
 use super::find::Own;
 use super::patience::Patience;
 use super::slot::Slot;
@@ -26,6 +27,8 @@ thread_local! {
 pub(crate) struct Local {
     pool: Arc<Pool>,
     slot: usize,
+    /// That slot.
+    place: NonNull<Slot>,
     pub(super) own: Own,
 }
 
@@ -54,8 +57,10 @@ impl Local {
         NonNull::from(&*self.pool) == pool.as_ptr()
     }
 
+    #[inline]
     fn slot(&self) -> &Slot {
-        &self.pool.slots[self.slot]
+        // SAFETY: a slot of `pool`, whose slots stay where they are as long as it lives.
+        unsafe { self.place.as_ref() }
     }
 
     pub(super) fn pool(&self) -> &Pool {
@@ -131,9 +136,10 @@ pub fn blocking<R>(f: impl FnOnce() -> R) -> R {
 /// The life of one thread of the pool, which begins with `post`.
 pub(super) fn run(pool: Arc<Pool>, slot: usize, post: Option<usize>) {
     let _bug = AbortOnUnwind;
+    cpu::be_punctual();
     let place = &*pool.slots[slot];
     let own = place.occupy(post);
-    let local = Local { pool: pool.clone(), slot, own };
+    let local = Local { pool: pool.clone(), slot, place: place.into(), own };
     LOCAL.set(&local);
     pool.sleep.begin_search();
     // The monitor may have gone to sleep while this thread was being started.
@@ -243,9 +249,6 @@ impl Worker<'_> {
         if let Some(runnable) = own.pop(exposed) {
             return Some(runnable);
         }
-        if own.has_later() {
-            return self.take_later();
-        }
         if let Some(victim) = self.helps {
             // There may be many more, and a search for each would cost more than a small piece.
             match pool.slots[victim].exposed.take_piece() {
@@ -257,7 +260,7 @@ impl Worker<'_> {
             self.searching = true;
             pool.sleep.begin_search();
         }
-        own.pop_shared(&pool.shared).or_else(|| {
+        let found = own.pop_shared(&pool.shared).or_else(|| {
             let others =
                 |index: usize| (index != self.local.slot).then(|| &*pool.slots[index]).map(|slot| &slot.exposed);
             let used = pool.used.load(Acquire);
@@ -266,16 +269,14 @@ impl Worker<'_> {
                 self.helps = Some(victim);
                 Some(piece)
             })
-        })
+        });
+        if found.is_none() && own.has_later() { self.take_later() } else { found }
     }
 
-    /// This thread has nothing of its own but what is put off: that, unless something came meanwhile.
+    /// There is nothing but what this thread put off: that, unless something came meanwhile.
     #[inline(never)]
     fn take_later(&mut self) -> Option<Runnable> {
         let (own, pool, exposed) = (&self.local.own, self.pool, &self.place.exposed);
-        if let Some(runnable) = own.pop_shared(&pool.shared) {
-            return Some(runnable);
-        }
         if self.patience.looks_once_more() {
             self.tick = 0;
             self.poll();

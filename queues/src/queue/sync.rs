@@ -260,7 +260,7 @@ impl Drop for Hold<'_> {
     fn drop(&mut self) {
         // SAFETY: we hold the drain right since `try_hold`, our node is the front.
         unsafe {
-            if let Some(next) = self.core.mail.unlink(NonNull::from(self.node)) {
+            if let Some(next) = self.core.mail.let_go(NonNull::from(self.node)) {
                 settle(self.core, next);
                 // Counted by whoever pushed `next`.
                 self.core.pool().waited_outside();

@@ -38,6 +38,11 @@ impl<T> Deadlines<T> {
         self.entries.first_key_value().map(|(key, _)| key.0)
     }
 
+    /// The latest deadline that is not after `limit`.
+    pub(crate) fn last_until(&self, limit: u64) -> Option<u64> {
+        self.entries.range(..=(limit, u64::MAX)).next_back().map(|(key, _)| key.0)
+    }
+
     /// Takes the earliest entry out, if it is due at `now`.
     pub(crate) fn pop_due(&mut self, now: u64) -> Option<T> {
         match self.entries.first_entry() {
@@ -101,6 +106,17 @@ mod tests {
         deadlines.add(7, ());
         assert_eq!(deadlines.pop_due(6), None);
         assert_eq!(deadlines.pop_due(7), Some(()));
+    }
+
+    #[test]
+    fn the_last_until_a_limit_is_the_one_at_the_limit_or_before() {
+        let mut deadlines = Deadlines::new();
+        assert_eq!(deadlines.last_until(u64::MAX), None);
+        for at in [4, 9, 9, 20] {
+            deadlines.add(at, ());
+        }
+        let lasts = [3, 4, 8, 9, 19, 20, u64::MAX].map(|limit| deadlines.last_until(limit));
+        assert_eq!(lasts, [None, Some(4), Some(4), Some(9), Some(9), Some(20), Some(20)]);
     }
 
     #[test]

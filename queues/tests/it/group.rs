@@ -1,7 +1,7 @@
 //! Groups: the count, waits, notifies.
 
 use crate::{Latch, runtime, wait_until};
-use singletrack_queues::{Group, UnbalancedLeave};
+use singletrack_queues::{Group, Qos, UnbalancedLeave};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -86,4 +86,46 @@ fn leaves_race_with_waits() {
         }
         group.wait();
     }
+}
+
+#[test]
+fn blocks_that_belong_to_no_queue_are_members_too() {
+    let runtime = runtime(2);
+    let (group, count) = (Group::new(), Arc::new(AtomicUsize::new(0)));
+    for i in 0..1_000 {
+        let count = count.clone();
+        let block = move || _ = count.fetch_add(1, Relaxed);
+        if i % 2 == 0 { group.spawn(&runtime, block) } else { group.spawn_as(&runtime, Qos::Utility, block) }
+    }
+    group.wait();
+    assert_eq!(count.load(Relaxed), 1_000);
+}
+
+#[test]
+fn a_leave_takes_nothing_from_a_block() {
+    let runtime = runtime(1);
+    let (group, latch) = (Group::new(), Latch::default());
+    let wait = latch.clone();
+    group.spawn(&runtime, move || wait.wait());
+    assert_eq!(group.leave(), Err(UnbalancedLeave));
+    assert!(!group.wait_timeout(Duration::ZERO));
+    group.enter();
+    latch.open();
+    assert!(!group.wait_timeout(Duration::from_millis(1)), "entered by hand");
+    assert_eq!(group.leave(), Ok(()));
+    group.wait();
+}
+
+#[test]
+fn the_blocks_of_a_group_without_handles_still_tell_its_end() {
+    let runtime = runtime(2);
+    let queue = runtime.queue("notified");
+    let told = Arc::new(AtomicUsize::new(0));
+    for _ in 0..200 {
+        let group = Group::new();
+        (0..3).for_each(|_| group.spawn(&runtime, || ()));
+        let told = told.clone();
+        group.notify(&queue, move || _ = told.fetch_add(1, Relaxed));
+    }
+    wait_until("all notifies", || told.load(Relaxed) == 200);
 }

@@ -1,8 +1,8 @@
-//! More verbs of a thread: groups, parallel loops, targets, values made once, points in time.
+//! More verbs of a thread: groups, parallel loops, scopes, targets, values made once, points in time.
 
 use std::time::{Duration, Instant};
 
-use singletrack::queues::{Group, Once, Queue, Runtime, Timer, When};
+use singletrack::queues::{Group, Once, Queue, Runtime, Scope, Timer, When};
 
 use super::Verbs;
 use crate::stress::fault::Fault;
@@ -21,6 +21,21 @@ impl Verbs {
                 f(number);
             }
         });
+    }
+
+    /// As [`Scope::spawn`], for piece `number` of so many.
+    pub(crate) fn spawn_in<'env, F>(&self, scope: &Scope<'env>, (number, n): (usize, usize), f: F)
+    where
+        F: FnOnce() + Send + 'env,
+    {
+        if self.now.fault != Some(Fault::PieceSkipped) || number != n / 2 {
+            scope.spawn(f);
+        }
+    }
+
+    /// As [`Queue::submit`], by a block that is going to wait for its pieces.
+    pub(crate) fn submit_beside_a_wait<F: FnOnce() + Send + 'static>(&mut self, queue: &Queue, f: F) {
+        if self.now.is_due(Fault::BlockNested) { f() } else { queue.submit(f) }
     }
 
     /// A queue with a target.

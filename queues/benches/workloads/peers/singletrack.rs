@@ -176,12 +176,8 @@ impl Peer for Singletrack {
         let sample = blocks::q7(load, |count, marks| {
             let group = Group::new();
             for block in 0..count {
-                let (marks, member) = (Arc::clone(marks), group.clone());
-                group.enter();
-                runtime.spawn(move || {
-                    marks.mark(block);
-                    member.leave().expect("entered before");
-                });
+                let marks = Arc::clone(marks);
+                group.spawn(&runtime, move || marks.mark(block));
             }
             if !group.wait_timeout(verify::PATIENCE) {
                 verify::fail("the group never became empty");
