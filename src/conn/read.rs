@@ -35,11 +35,9 @@ impl Connection {
         while self.is(Signs::READABLE) && self.wants_input() && turn.frames_left > 0 && bytes < READ_BUFFER {
             bytes += self.read_once(&mut turn);
         }
-        if bytes > 0 {
-            if matches!(self.phase, Phase::Open(_)) {
-                self.since = now;
-                self.signs.remove(Signs::PINGED);
-            }
+        if bytes > 0 && matches!(self.phase, Phase::Open(_)) {
+            self.since = now;
+            self.signs.remove(Signs::PINGED);
         }
         if bytes > 0 || turn.messages > 0 {
             let traffic = self.hub.terms.metrics.traffic();
