@@ -124,8 +124,8 @@ crowd() {
     cat "$scratch/load.json"
     [ "$code" = 0 ] || { cat "$scratch/load.err" >&2; fail "the crowd was not served as promised: load ended with code $code"; }
     expect "deliveries" $((rooms * readers * $1)) "$(figure deliveries)"
-    # With 10,000 of them, fixed costs included: 599 when this was written.
-    local each most_each=800
+    # 599 with 10,000 of them when this was written; each thread has 256 KiB of its own, by which more cores cost more.
+    local each most_each=$((600 + $(figure threads_peak) * 262144 / (rooms * (readers + 1))))
     each=$(figure bytes_per_connection)
     [ "$each" -le "$most_each" ] || fail "$each bytes for each idle connection, more than $most_each"
     # A silent member's share: its outbox, and as much again for what is on its way.

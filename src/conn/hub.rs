@@ -58,7 +58,9 @@ impl Alarm {
     /// Sees to it that the timer rings no later than the earliest deadline; one that rings in vain is left alone.
     fn set(&mut self, now: Moment) {
         let Some(next) = self.deadlines.next() else {
-            self.timer.take().map(|(_, timer)| timer.cancel());
+            if let Some((_, vain)) = self.timer.take() {
+                vain.cancel();
+            }
             return;
         };
         if self.timer.as_ref().is_some_and(|(at, _)| *at <= next) {
