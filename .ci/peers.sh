@@ -10,7 +10,7 @@ peers_serve() {
     rm -rf "$target/release/performance/bun"
     mkdir "$scratch/path"
     ln -s "$(command -v cargo)" "$(command -v rustc)" "$scratch/path"
-    PATH=$scratch/path timeout 60 "$runner" --smoke S1-64 --peer bun --peer bare --json >"$scratch/figures" 2>"$scratch/stderr" || code=$?
+    timeout 120 env PATH="$scratch/path" "$runner" --smoke S1-64 --peer bun --peer bare --json >"$scratch/figures" 2>"$scratch/stderr" || code=$?
     expect "a peer that cannot be had ends it with" 1 "$code"
     grep -q '^error: bun: npm cannot be started' "$scratch/stderr" || { cat "$scratch/stderr" >&2; fail "it does not say that bun failed"; }
     grep -q '"peer":"bare"' "$scratch/figures" || fail "a peer that failed kept another from being measured"
