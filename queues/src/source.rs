@@ -277,7 +277,8 @@ impl WeakSource {
     pub fn upgrade(&self) -> Option<Source> {
         // SAFETY: who knows keeps the memory, and so the counts.
         let becomes = unsafe { self.0.as_ref() }.counts.become_handle();
-        becomes.then_some(Source { head: self.0, shared: PhantomData })
+        // Made only then: dropping one that was not counted would take away what is somebody else's.
+        becomes.then(|| Source { head: self.0, shared: PhantomData })
     }
 }
 

@@ -278,3 +278,13 @@ fn what_a_handler_captured_may_panic_when_it_is_dropped_with_the_last_handle() {
     drop(source);
     assert_eq!(queue.sync(|| "goes on"), "goes on");
 }
+
+#[test]
+fn who_only_knows_of_a_source_that_has_ended_may_ask_again_and_again() {
+    let source = Source::new(&Queue::new("gone"), |_| ());
+    let weak = source.downgrade();
+    drop(source);
+    for _ in 0..3 {
+        assert!(weak.upgrade().is_none());
+    }
+}
