@@ -324,3 +324,39 @@ fn half_and<A, F: FnOnce() + Send>(
     family.elsewhere.wait_for(1);
     first
 }
+
+#[cfg(all(test, not(queues_loom)))]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::time::{Duration, Instant};
+
+    /// As `spawn`, without a look at who sleeps: as if it had missed a worker that fell asleep just then.
+    fn leave_unheard<F: FnOnce() + Send>(scope: &Scope<'_>, f: F) {
+        let node = Node::new(const { &Child::<F>::VTABLE }, Location::caller());
+        let head = Piece { node, family: &raw const scope.family };
+        let child = NonNull::from(Box::leak(Box::new(Child { head, body: f })));
+        scope.left.set(scope.left.get() + 1);
+        scope.family.pieces.expect("on a worker").put_back(Runnable(child.cast()));
+    }
+
+    fn compute_until(stop: impl Fn() -> bool, longest: Duration) {
+        let begin = Instant::now();
+        while !stop() && begin.elapsed() < longest {
+            std::hint::spin_loop();
+        }
+    }
+
+    #[test]
+    fn a_sleeper_that_missed_a_piece_is_woken_though_its_block_computes() {
+        let runtime = Runtime::builder().workers(2).build().expect("a few threads");
+        let taken = AtomicBool::new(false);
+        let in_time = runtime.scope(|scope| {
+            compute_until(|| false, Duration::from_millis(20));
+            leave_unheard(scope, || taken.store(true, Relaxed));
+            compute_until(|| taken.load(Relaxed), Duration::from_secs(5));
+            taken.load(Relaxed)
+        });
+        assert!(in_time, "the other worker slept on");
+    }
+}

@@ -193,6 +193,10 @@ impl Pool {
                 }
             }
         }
+        // Who leaves a piece does not fence: a worker that fell asleep just then may have missed it.
+        if self.has_pieces() {
+            self.notify();
+        }
         self.crowded.store(at_work > self.workers(), Relaxed);
         // Twice in a row: once, it may be that a woken worker is on its way.
         let starves = asleep > 0 && at_work < self.workers() && self.has_work();

@@ -214,6 +214,8 @@ impl Worker<'_> {
         if self.tick >= LOOK_AROUND || pulse != self.pulse {
             (self.tick, self.pulse) = (0, pulse);
             self.around = true;
+            // Runnables go first: as long as there are pieces, this is when those in other deques are looked for.
+            self.helps = None;
             self.poll();
             if self.local.own.has_later() && self.patience.is_over(pulse) {
                 self.begin_round();

@@ -7,7 +7,8 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 fn text(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<String>().map(String::as_str);
@@ -228,7 +229,7 @@ fn a_shutdown_lets_a_block_end_its_scope() {
     });
     begun.wait();
     let ending = runtime.clone();
-    let shutdown = std::thread::spawn(move || ending.shutdown(Duration::ZERO));
+    let shutdown = thread::spawn(move || ending.shutdown(Duration::ZERO));
     wait_until("the end to begin", || runtime.queue("refused").try_submit(|| ()).is_err());
     latch.open();
     assert_eq!(task.wait().ok(), Some(729));
@@ -249,4 +250,33 @@ fn a_scope_of_another_runtime_is_waited_for() {
         a + b
     });
     assert_eq!(sum, 56);
+}
+
+#[test]
+fn what_waits_for_a_worker_is_not_starved_by_pieces() {
+    // Nobody can stand in for the one that leaves pieces.
+    let runtime = Runtime::builder().workers(2).thread_cap(2).build().expect("two threads");
+    let (spawner, ran, helped) = (runtime.clone(), Arc::new(AtomicBool::new(false)), AtomicUsize::new(0));
+    let helped = &helped;
+    let in_time = runtime.scope(|scope| {
+        let (begin, own, mut waits) = (Instant::now(), thread::current().id(), false);
+        while !ran.load(Relaxed) && begin.elapsed() < Duration::from_secs(5) {
+            scope.spawn(move || {
+                if thread::current().id() != own {
+                    helped.fetch_add(1, Relaxed);
+                    // So long that a thousand of them last even while the other thread has no processor.
+                    let begin = Instant::now();
+                    while begin.elapsed() < Duration::from_micros(200) {}
+                }
+            });
+            // The other one has its hands full by now.
+            if !waits && helped.load(Relaxed) > 10 {
+                let ran = ran.clone();
+                spawner.spawn(move || ran.store(true, Relaxed));
+                waits = true;
+            }
+        }
+        ran.load(Relaxed)
+    });
+    assert!(in_time, "pieces went first for seconds");
 }
