@@ -50,7 +50,8 @@ impl Pieces {
     pub(crate) fn leave(self, piece: Runnable) {
         self.own().leave_piece(piece);
         let pool = self.0.pool();
-        if let Some(parker) = pool.sleep.hint() {
+        // Who sleeps in a copy of the process sleeps in the other one: no lock of theirs is taken, and nobody woken.
+        if let Some(parker) = pool.sleep.hint(|| !pool.is_forked()) {
             pool.unpark(parker);
         }
     }

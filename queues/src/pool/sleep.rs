@@ -37,11 +37,12 @@ impl Sleep {
         if word & (ASLEEP - 1) != 0 || word < ASLEEP { None } else { self.take() }
     }
 
-    /// As [`notify`](Self::notify), for what its thread will come back to itself: it may miss who falls asleep just now.
+    /// As [`notify`](Self::notify), for what its thread will come back to itself: it may miss who falls asleep just now. A
+    /// sleeper is taken only if there `are_threads`.
     #[inline]
-    pub(super) fn hint(&self) -> Option<usize> {
+    pub(super) fn hint(&self, are_threads: impl FnOnce() -> bool) -> Option<usize> {
         let word = self.word.load(Relaxed);
-        if word & (ASLEEP - 1) != 0 || word < ASLEEP { None } else { self.take() }
+        if word & (ASLEEP - 1) != 0 || word < ASLEEP || !are_threads() { None } else { self.take() }
     }
 
     #[cold]

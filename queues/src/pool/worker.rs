@@ -69,6 +69,8 @@ impl Local {
 
     /// `true`: others can now see something more, and shall hear of it.
     pub(super) fn push(&self, runnable: Runnable, place: Place) -> bool {
+        // Relieved it hides nothing: the monitor, which frees what only a stuck thread could take, may sleep meanwhile.
+        let place = if self.slot().is_running() { place } else { Place::Back };
         match place {
             Place::Next => return self.own.push_next(&self.slot().exposed, runnable),
             Place::Back => self.own.push_back(runnable),

@@ -1,7 +1,7 @@
 //! Blocks that block: stand-ins, up to the cap, and they go away.
 
 use crate::{Latch, runtime, wait_until};
-use singletrack_queues::{Group, Runtime, blocking};
+use singletrack_queues::{Group, Queue, Runtime, blocking};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -45,6 +45,28 @@ fn what_a_blocked_block_submitted_last_is_not_hidden_behind_it() {
         wait.wait();
     });
     assert!(done.wait().is_ok());
+}
+
+/// Nobody looks after it any more: the monitor sleeps.
+#[test]
+fn what_a_block_submits_long_after_it_was_stood_in_for_is_not_hidden_behind_it() {
+    let puts: [fn(&Queue, Latch); 2] =
+        [|queue, latch| queue.submit(move || latch.open()), |queue, latch| queue.submit_later(move || latch.open())];
+    for put in puts {
+        let runtime = runtime(1);
+        let (begin, latch) = <(Latch, Latch)>::default();
+        let (begins, wait) = (begin.clone(), latch.clone());
+        let (first, second) = (runtime.queue("first"), runtime.queue("second"));
+        let done = first.call(move || {
+            begins.wait();
+            std::thread::sleep(Duration::from_millis(50)); // the block under test sleeps: longer than the monitor looks on
+            put(&second, wait.clone());
+            wait.wait();
+        });
+        wait_until("a stand-in takes over", || runtime.stats().relieved == 1);
+        begin.open();
+        assert!(done.wait().is_ok());
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! A fork child is told that it has no workers, instead of waiting for them.
 
-use crate::{LONG, Latch, runtime};
-use singletrack_queues::{Qos, Runtime, SyncError, TaskError, Workloop};
+use crate::{LONG, Latch, runtime, wait_until};
+use singletrack_queues::{Parker, Qos, Runtime, SyncError, TaskError, Workloop, join};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 /// Each question that the child answers has a bit in its exit code.
@@ -59,4 +61,67 @@ fn a_fork_child_is_refused_and_told_and_may_make_a_runtime_of_its_own() {
     latch.open();
     assert_eq!(pending.wait_timeout(LONG).and_then(Result::ok), Some(5), "the parent goes on");
     assert_eq!(idle.call(|| 6).wait().ok(), Some(6));
+}
+
+/// Counts who sleeps, and how often somebody was woken.
+#[cfg(unix)]
+#[derive(Default)]
+struct Bed {
+    token: Mutex<bool>,
+    bell: Condvar,
+    sleepers: Arc<[AtomicUsize; 2]>,
+}
+
+#[cfg(unix)]
+impl Parker for Bed {
+    fn park(&self, timeout: Option<Duration>, awake: &mut dyn FnMut()) {
+        self.sleepers[0].fetch_add(1, SeqCst);
+        let token = self.token.lock().expect("no panic under it");
+        let wait = timeout.unwrap_or(LONG);
+        let (mut token, _) = self.bell.wait_timeout_while(token, wait, |token| !*token).expect("no panic under it");
+        *token = false;
+        drop(token);
+        self.sleepers[0].fetch_sub(1, SeqCst);
+        awake();
+    }
+
+    fn poll(&self) {}
+
+    fn unpark(&self) {
+        self.sleepers[1].fetch_add(1, SeqCst);
+        *self.token.lock().expect("no panic under it") = true;
+        self.bell.notify_one();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_worker_that_forks_wakes_nobody_in_the_child_for_its_pieces() {
+    let sleepers = Arc::<[AtomicUsize; 2]>::default();
+    let beds = sleepers.clone();
+    let runtime = Runtime::builder()
+        .workers(2)
+        .parkers(move |_| Ok(Arc::new(Bed { sleepers: beds.clone(), ..Bed::default() })))
+        .build()
+        .expect("a few threads");
+    let [asleep, woken] = &*sleepers;
+    runtime.scope(|_| {
+        wait_until("the other worker to sleep", || asleep.load(SeqCst) == 1);
+        // SAFETY: as above.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: as above.
+            unsafe { libc::alarm(60) };
+            let before = woken.load(SeqCst);
+            let sum = join(|| 2, || 3);
+            let wrong = i32::from(sum != (2, 3)) + 2 * i32::from(woken.load(SeqCst) != before);
+            // SAFETY: ends this process, without anything of the parent's.
+            unsafe { libc::_exit(wrong) };
+        }
+        let mut status = 0;
+        // SAFETY: our own child, waited for once.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert!(libc::WIFEXITED(status), "the child hung, and was ended by signal {}", libc::WTERMSIG(status));
+        assert_eq!(libc::WEXITSTATUS(status), 0, "1: wrong results, 2: somebody was woken");
+    });
 }
