@@ -20,6 +20,7 @@ mod report;
 mod shard;
 mod verify;
 
+pub(crate) use connect::reachable;
 pub(crate) use frame::Kind;
 pub(crate) use latency::Percentiles;
 pub(crate) use plan::{Pattern, Plan, Target};
@@ -192,6 +193,9 @@ impl Director<'_> {
             if over || now >= times.from && last.is_none_or(|last| now as f64 / 1e9 - last >= SAMPLE) {
                 self.take_sample();
             }
+            if over && all.is_some() {
+                self.end_at_the_last();
+            }
             if over {
                 break;
             }
@@ -222,6 +226,14 @@ impl Director<'_> {
         };
         self.course.notice(sample.server);
         self.course.samples.push(sample);
+    }
+
+    /// A number of messages was asked for: the time ends with the last of them, not with the look that saw it.
+    fn end_at_the_last(&mut self) {
+        let latest = self.run.latest() as f64 / 1e9;
+        if let [.., before, last] = &mut self.course.samples[..] {
+            last.at = latest.clamp(before.at, last.at);
+        }
     }
 
     fn start_senders(&self) {

@@ -170,7 +170,8 @@ impl Arguments {
     /// What to do, or a sentence that says why it cannot be done.
     fn plan(&self) -> Result<(Plan, SocketAddr), String> {
         let target = Target::parse(&self.url)?;
-        let resolved = target.authority.to_socket_addrs().map(|mut addresses| addresses.next());
+        let resolved = target.authority.to_socket_addrs();
+        let resolved = resolved.map(|addresses| crate::load::reachable(&addresses.collect::<Vec<_>>()));
         let address = match resolved {
             Ok(Some(address)) => address,
             Ok(None) => return Err(format!("{} has no address", target.authority)),
@@ -186,6 +187,15 @@ impl Arguments {
                 Pattern::Rooms { rooms, members: self.members, senders, slow: self.slow }
             }
         };
+        if let Some(file) = &self.plot {
+            let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            if !folder.is_dir() {
+                return Err(format!("--plot: there is no folder {}", folder.display()));
+            }
+            if file.is_dir() {
+                return Err(format!("--plot: {} is a folder", file.display()));
+            }
+        }
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         if self.pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}/stat")).exists()) {
             return Err("--pid names no process of this machine (or there is no /proc)".into());

@@ -5,6 +5,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_recv_buffer_size;
@@ -15,6 +16,17 @@ use socket2::{Domain, Protocol, Socket, Type};
 const SLOW_BUFFER: usize = 4096;
 /// And once it reads.
 const WIDE_BUFFER: usize = 1 << 20;
+
+/// For each address of a host that has more than one to take a connection.
+const PROBE: Duration = Duration::from_secs(1);
+
+/// Where a host has several addresses, such as `localhost`, the first that takes a connection; or else the first, so that the
+/// run tells what is wrong with it.
+pub(crate) fn reachable(addresses: &[SocketAddr]) -> Option<SocketAddr> {
+    let answers = |address: &&SocketAddr| TcpStream::connect_timeout(address, PROBE).is_ok();
+    let found = if addresses.len() > 1 { addresses.iter().find(answers) } else { None };
+    found.or(addresses.first()).copied()
+}
 
 /// Begins to connect, and watches the socket: an event tells that it stands or has failed.
 pub(super) fn begin(io: &Io, address: SocketAddr, slow: bool) -> io::Result<(Registered<TcpStream>, Attach)> {
@@ -42,5 +54,26 @@ pub(super) fn widen(socket: &TcpStream) {
     // Without it, it reads all the same.
     if let Err(error) = set_socket_recv_buffer_size(socket.as_fd(), WIDE_BUFFER) {
         log::debug!("a receive buffer stays small: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn of_several_addresses_the_first_that_answers_is_taken() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let open = listener.local_addr().unwrap();
+        let shut = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        assert_eq!(reachable(&[shut, open]), Some(open));
+        assert_eq!(reachable(&[shut, shut]), Some(shut));
+        assert_eq!(reachable(&[]), None);
+        // One address alone is left to the run: no connection more than was asked for.
+        assert_eq!(reachable(&[open]), Some(open));
+        assert!(listener.accept().is_ok());
+        listener.set_nonblocking(true).unwrap();
+        assert!(listener.accept().is_err());
     }
 }

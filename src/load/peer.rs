@@ -2,7 +2,8 @@
 //!
 //! A turn reads what is there, checks each message, and sends what is due with one write. Not for: who does what when (`plan`, and
 //! the director in `load`), nor for the rules of messages (`verify`, `payload`). Rules: a message is checked where it was read,
-//! without a copy; whatever the server does wrong ends the connection and is told once, with the connection's name.
+//! without a copy; a turn ends, however fast a server sends, and what waits for a server that does not read is bounded; whatever
+//! the server does wrong ends the connection and is told once, with the connection's name.
 
 use std::io::{self, IoSlice};
 use std::net::TcpStream;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use singletrack::io::socket::{self, Arrived, READ_BUFFER};
 use singletrack::io::{FIRST_FREE_BIT, HANGUP, Io, READABLE, Registered, WRITABLE};
 use singletrack::queues::Source;
-use singletrack::ws::{CloseCode, Decoder, Event, Opcode, Role, encode_frame};
+use singletrack::ws::{Close, CloseCode, Decoder, Event, Opcode, Role, encode_frame};
 
 use super::connect;
 use super::frame::{self, Kind};
@@ -32,6 +33,8 @@ pub(super) const LEAVE: u64 = FIRST_FREE_BIT << 3;
 
 /// Bytes that may wait for room in the system before a rate's further messages wait, too.
 const BACKLOG: usize = 256 * 1024;
+/// Full read buffers before the others of the shard, and who looks on, get their turn.
+const READS: usize = 8;
 /// Bytes of a strange message that are told.
 const TOLD: usize = 80;
 
@@ -47,6 +50,8 @@ struct Turn<'a> {
     run: &'a Run,
     times: Times,
     tally: &'a mut Tally,
+    /// What the next turn goes on with, if this one left something to read.
+    more: u64,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -117,17 +122,22 @@ pub(super) fn open(run: &Arc<Run>, io: &Io, seat: Seat) -> Result<Source, String
         unsent: Vec::new(),
     };
     let mut peer = Peer { run: run.clone(), socket: Some(registered), line };
-    let source = Source::new(&run.shard(seat).queue, move |bits| peer.turn(bits));
+    let source = Source::builder(&run.shard(seat).queue).build_with_self(move |own, bits| peer.turn(own, bits));
     attach.to(source.clone());
     Ok(source)
 }
 
 impl Peer {
-    fn turn(&mut self, bits: u64) {
+    fn turn(&mut self, own: &Source, bits: u64) {
         let (Some(socket), run) = (&self.socket, &*self.run) else { return };
         let mut tally = run.shard(self.line.seat).tally();
-        let mut turn = Turn { run, times: run.times(), tally: &mut tally };
-        let Err(end) = self.line.turn(socket, bits, &mut turn) else { return };
+        let mut turn = Turn { run, times: run.times(), tally: &mut tally, more: 0 };
+        let Err(end) = self.line.turn(socket, bits, &mut turn) else {
+            if turn.more != 0 {
+                own.merge(turn.more);
+            }
+            return;
+        };
         // Without a reset, thousands of closed connections would keep their ports for a minute.
         socket::reset_on_close(socket);
         self.socket = None;
@@ -154,7 +164,8 @@ impl Line {
         // A slow member shakes hands and then leaves everything where it is.
         let reads = self.seat.part != Part::Slow || self.awake || self.stage != Stage::Open;
         if bits & (READABLE | HANGUP | WAKE) != 0 && reads {
-            self.read(socket, bits & HANGUP != 0, turn)?;
+            // What a sleeper was told while it slept was told in vain, the end, too.
+            self.read(socket, bits & (HANGUP | WAKE) != 0, turn)?;
         }
         if bits & WAKE != 0 {
             self.is_served(turn)?;
@@ -191,7 +202,10 @@ impl Line {
     }
 
     fn read(&mut self, socket: &TcpStream, to_the_end: bool, turn: &mut Turn<'_>) -> Result<(), End> {
-        loop {
+        for reads in 0..READS {
+            if reads > 0 {
+                turn.times.now = turn.run.now();
+            }
             let arrived = socket::with_read_buffer(|buffer| {
                 let arrived = socket::read(socket, buffer).map_err(|error| self.failed(&error, turn))?;
                 if let Arrived::Bytes(count) = arrived {
@@ -210,6 +224,8 @@ impl Line {
                 }
             }
         }
+        turn.more = READABLE | if to_the_end { HANGUP } else { 0 };
+        Ok(())
     }
 
     /// The system says that the connection is gone.
@@ -250,6 +266,8 @@ impl Line {
                     let kind = if message.is_text() { Kind::Text } else { Kind::Binary };
                     self.message(kind, message.payload(), turn)?;
                 }
+                // Who does not read what waits already would not read the answer.
+                Ok(Some(Event::Ping(_))) if self.unsent.len() > BACKLOG => {}
                 Ok(Some(Event::Ping(payload))) => {
                     turn.tally.outgoing.extend(encode_frame(true, Opcode::Pong, &payload, Some(self.mask)));
                 }
@@ -262,7 +280,8 @@ impl Line {
                         turn.tally.counts.slow.closed += 1;
                         return Err(End::Done);
                     }
-                    let why = close.map_or_else(|| "without a code".to_owned(), |close| format!("with {close}"));
+                    let why =
+                        close.map_or_else(|| "without a code".to_owned(), |close| format!("with {}", shown(&close)));
                     return Err(End::Breach(format!("the server closed the connection {why}")));
                 }
                 Err(breach) => return Err(End::Breach(format!("the server broke the protocol: {}", breach.reason))),
@@ -285,6 +304,7 @@ impl Line {
             return self.is_served(turn);
         }
         turn.tally.counts.received += 1;
+        turn.tally.latest = turn.times.now;
         if stamp.due >= turn.times.from && stamp.due < turn.times.until {
             turn.tally.latency.count(turn.times.now.saturating_sub(stamp.due));
         }
@@ -299,7 +319,8 @@ impl Line {
             && let Some(count) = missed_notice(payload)
         {
             self.ledger.excuse(count);
-            turn.tally.counts.slow.missed += count;
+            let missed = &mut turn.tally.counts.slow.missed;
+            *missed = missed.saturating_add(count);
             return self.is_served(turn);
         }
         let told = payload[..payload.len().min(TOLD)].escape_ascii();
@@ -309,7 +330,15 @@ impl Line {
 
     /// A slow member that reads is done when it has everything, or knows how much it missed.
     fn is_served(&self, turn: &mut Turn<'_>) -> Result<(), End> {
-        if !self.awake || self.audit(turn).is_err() {
+        if !self.awake {
+            return Ok(());
+        }
+        // Nobody sends any more, so what notices speak of is among what has not come.
+        let first = self.seat.group * turn.run.plan.senders();
+        if self.ledger.is_excused_too_much(|place| turn.run.sent(first + place)) {
+            return Err(End::Breach("the server claims that more messages were missed than were".into()));
+        }
+        if self.audit(turn).is_err() {
             return Ok(());
         }
         turn.tally.counts.slow.served += 1;
@@ -403,6 +432,11 @@ impl Line {
         turn.tally.outgoing.clear();
         Ok(())
     }
+}
+
+/// A close as one line, whatever the server wrote into it.
+fn shown(close: &Close) -> String {
+    close.to_string().chars().map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect()
 }
 
 /// An error of the system in its words, without the number.

@@ -1,8 +1,8 @@
 //! What the connections of a run share: its plan and clock, a count of everything per worker, and the first breach.
 //!
 //! Each worker of the generator has a shard: a serial queue with a share of the connections, and a tally that only blocks of that
-//! queue touch while the run lasts; its lock is there for the looks that the main thread takes, and is taken once a turn of a
-//! connection, never per message. Not for: what connections do (`peer`).
+//! queue touch; its lock is there for the last look that the main thread takes, and is taken once a turn of a connection, never
+//! per message. Not for: what connections do (`peer`).
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -63,6 +63,8 @@ pub(super) struct Tally {
     pub(super) latency: Latency,
     /// From when a message was due until it was sent: what the generator itself adds.
     pub(super) late: Latency,
+    /// When the turn began that received something last.
+    pub(super) latest: u64,
     /// Where a turn of a connection puts what it sends: empty between turns.
     pub(super) outgoing: Vec<u8>,
 }
@@ -225,10 +227,17 @@ impl Run {
         &self.shards[seat.number % self.shards.len()]
     }
 
+    /// What was counted so far. Not to be called on a shard's queue.
     pub(super) fn counts(&self) -> Counts {
         let mut all = Counts::default();
-        self.shards.iter().for_each(|shard| all.add(shard.tally().counts));
+        // In its turn: who only waits for the lock may wait as long as turns follow one another.
+        self.shards.iter().for_each(|shard| all.add(shard.queue.sync(|| shard.tally().counts)));
         all
+    }
+
+    /// When something was received last.
+    pub(super) fn latest(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.tally().latest).max().unwrap_or(0)
     }
 
     /// The latencies of all shards: of messages, and of the generator.
@@ -265,7 +274,7 @@ const STEP: f64 = 100_000.0;
 impl Shard {
     fn new(queue: Queue) -> Shard {
         let (latency, late) = (Latency::new(), Latency::new());
-        let tally = Tally { counts: Counts::default(), latency, late, outgoing: Vec::new() };
+        let tally = Tally { counts: Counts::default(), latency, late, latest: 0, outgoing: Vec::new() };
         Shard { queue, tally: Mutex::new(tally) }
     }
 

@@ -86,6 +86,12 @@ impl Ledger {
         self.excused = self.excused.saturating_add(count);
     }
 
+    /// Whether the server said to have left out more than what has not come.
+    pub(crate) fn is_excused_too_much(&self, sent: impl Fn(usize) -> u32) -> bool {
+        let open = |(place, &due): (usize, &u32)| u64::from(sent(place).wrapping_sub(due));
+        self.excused > self.due.iter().enumerate().map(open).sum()
+    }
+
     /// Compares with what the senders have sent, each asked by its place in the room.
     pub(crate) fn audit(&self, sent: impl Fn(usize) -> u32) -> Result<(), Breach> {
         let (mut missing, mut whose) = (0, None);
@@ -152,6 +158,9 @@ mod tests {
         assert_eq!(ledger.enter(0, 4), Err(Breach::Missing { member: 0, first: 3, next: 4 }));
         ledger.excuse(1);
         assert!(ledger.audit(|_| 4).is_err());
+        assert!(
+            !ledger.is_excused_too_much(|place| [4, 2][place]) && ledger.is_excused_too_much(|place| [3, 2][place])
+        );
         assert_eq!(ledger.audit(|place| [4, 2][place]), Ok(()));
     }
 

@@ -123,6 +123,25 @@ fn slow_members_are_closed_or_told_and_the_others_miss_nothing() {
 }
 
 #[test]
+fn what_a_server_did_to_a_member_that_did_not_read_is_seen_when_it_reads() {
+    // The second connection is the slow member.
+    let arguments = "--rooms 1 --members 2 --senders 1 --slow 1 --handshakes 1 --messages 30 --patience 1";
+    let run = said(&mut command(liar(Lie::ResetsTheSecond), arguments));
+    run.holds();
+    assert_eq!(run.number("/slow_members/reset"), 1.0, "{}", run.report);
+    said(&mut command(liar(Lie::SaysMuchMissed), arguments)).breaks("claims that more messages were missed than were");
+}
+
+#[test]
+fn a_number_of_messages_takes_the_time_until_the_last_has_come() {
+    let server = serve(|b| b);
+    let run = said(&mut command(server.local_addr(), "--connections 1 --messages 1 --workers 1"));
+    run.holds();
+    // Looks are taken every 20 ms; an echo takes far less.
+    assert!(run.number("/seconds") * 1e6 <= run.number("/latency_us/max") + 5_000.0, "{}", run.report);
+}
+
+#[test]
 fn a_member_that_reads_must_not_be_given_up() {
     // Too small an outbox for the load: the server closes members that read, which is no excuse without --slow.
     let small = limits(|l| (l.outbox_frames, l.outbox_bytes, l.send_buffer) = (1, 1, 4096));
@@ -159,8 +178,8 @@ fn the_picture_is_drawn() {
     }
     let nowhere = file.with_file_name("no-such-folder").join("run.svg");
     let run = load(server.local_addr(), &format!("--connections 1 --plot {}", nowhere.display()));
-    assert_eq!(run.code, Some(1));
-    assert!(run.error.contains("cannot be written"), "{}", run.error);
+    assert_eq!(run.code, Some(2), "before the run");
+    assert!(run.error.contains("there is no folder"), "{}", run.error);
 }
 
 #[test]
@@ -209,7 +228,15 @@ fn every_lie_is_seen_and_told_apart() {
     check(Lie::Masks, "", "broke the protocol: a server must not mask its frames");
     check(Lie::Closes, "", "closed the connection with 1000");
     check(Lie::HangsUp, "", "closed the connection without a close frame");
+    check(Lie::ClosesWithLines, "", "closed the connection with 1000: one\u{fffd}\u{fffd}[31mtwo");
     check(Lie::SaysMissed, "", "a message came back changed: {\\\"missed");
+}
+
+#[test]
+fn a_server_that_floods_does_not_keep_the_run_from_its_end() {
+    for lie in [Lie::FloodsPongs, Lie::FloodsPings] {
+        load(liar(lie), "--connections 4 --workers 2 --patience 0.5").breaks("waited for in vain");
+    }
 }
 
 #[test]

@@ -3,9 +3,11 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use singletrack::Limits;
 use singletrack::ws::{Close, CloseCode, Decoder, Event, Message, Opcode, Role, accept_key, encode, encode_frame};
+use socket2::SockRef;
 
 /// What a server does wrong; with a message, with the twentieth of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +25,16 @@ pub(super) enum Lie {
     HangsUp,
     /// Claims that something was missed by a connection that reads.
     SaysMissed,
+    /// Sends pongs that nobody asked for, as fast as it can, and nothing else.
+    FloodsPongs,
+    /// Pings, and reads no answer.
+    FloodsPings,
+    /// Closes with a reason of several lines.
+    ClosesWithLines,
+    /// Claims that the second connection missed a thousand messages.
+    SaysMuchMissed,
+    /// Begins a message to the second connection, and resets it.
+    ResetsTheSecond,
     /// No lie: each message in two frames, with a ping in between.
     Fragments,
     NotFound,
@@ -75,7 +87,25 @@ fn serve(lie: Lie, mut stream: TcpStream, everybody: &Everybody) -> io::Result<(
             accept_key(key)
         )?,
     }
-    everybody.lock().unwrap().push(stream.try_clone()?);
+    let is_second = {
+        let mut everybody = everybody.lock().unwrap();
+        everybody.push(stream.try_clone()?);
+        everybody.len() == 2
+    };
+    if lie == Lie::ResetsTheSecond && is_second {
+        stream.write_all(b"\x81\x40some of 64 bytes")?;
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+    }
+    if lie == Lie::SaysMuchMissed && is_second {
+        stream.write_all(&encode(Opcode::Text, b"{\"missed\":1000}"))?;
+    }
+    if let Lie::FloodsPongs | Lie::FloodsPings = lie {
+        let opcode = if lie == Lie::FloodsPongs { Opcode::Pong } else { Opcode::Ping };
+        let flood = encode(opcode, b"").repeat(1 << 19);
+        loop {
+            stream.write_all(&flood)?;
+        }
+    }
     let (mut decoder, mut buffer, limits) = (Decoder::new(Role::Server), vec![0; 64 * 1024], Limits::default());
     let (mut count, mut held) = (0, None);
     loop {
@@ -152,6 +182,13 @@ fn answer(
         }
         Lie::Masks => encode_frame(true, Opcode::Text, message.payload(), Some([1, 2, 3, 4])),
         Lie::Closes => Close::new(CloseCode::NORMAL, "").frame().to_vec(),
+        Lie::ResetsTheSecond => {
+            // Its thread ends by that, and holds the last handle.
+            let second = everybody.lock().unwrap().pop();
+            second.into_iter().try_for_each(|second| second.shutdown(Shutdown::Read))?;
+            frame
+        }
+        Lie::ClosesWithLines => Close::new(CloseCode::NORMAL, "one\n\u{1b}[31mtwo").frame().to_vec(),
         Lie::SaysMissed => [&encode(Opcode::Text, b"{\"missed\":1}")[..], &frame].concat(),
         _ => frame,
     })
