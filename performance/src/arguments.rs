@@ -122,6 +122,33 @@ impl Arguments {
         meant && peers && self.only.is_none_or(|only| only == half)
     }
 
+    /// Refuses what can be said and leaves something that was named unmeasured.
+    ///
+    /// # Errors
+    /// With a sentence.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        for (half, of, only) in [(Half::Queues, "the queues", "queues"), (Half::Server, "the server", "server")] {
+            let named = |workload: &Workload| workload.of_queues().is_some() == (half == Half::Queues);
+            if self.workloads.iter().any(named) && !self.wants(half) {
+                let why = if self.only.is_some_and(|only| only != half) {
+                    format!("--only {only} is what would measure them")
+                } else {
+                    "a --peer is a server".to_owned()
+                };
+                return Err(format!("workloads of {of} are named, and nothing of them would be measured: {why}"));
+            }
+        }
+        if !self.wants(Half::Queues) && !self.wants(Half::Server) {
+            return Err("nothing would be measured: a --peer is a server, and --only queues leaves servers out".into());
+        }
+        let servers = self.servers();
+        let takes_part = |scenario: &&Scenario| servers.iter().any(|peer| scenario.is_for(peer));
+        if self.wants(Half::Server) && !self.scenarios().iter().any(takes_part) {
+            return Err("nothing would be measured: the servers that are named do none of the workloads".into());
+        }
+        Ok(())
+    }
+
     /// Whether a half, once measured, is whole: such are kept and shown.
     pub(crate) fn is_whole(&self) -> bool {
         self.workloads.is_empty() && self.peers.is_empty() && self.size() == Size::Full
@@ -173,6 +200,25 @@ mod tests {
         assert_eq!(parsed("q1 S3 Q2").unwrap().queues(), ["q1", "Q2"]);
         assert_eq!(parsed("S3-free S2").unwrap().scenarios().len(), 2);
         assert_eq!(parsed("--peer axum --peer singletrack").unwrap().servers()[0].name, "singletrack");
+    }
+
+    #[test]
+    fn what_leaves_something_unmeasured_is_refused_with_a_sentence() {
+        for (line, says) in [
+            ("--only server Q1", "--only queues is what would"),
+            ("--only queues S3", "--only server is what would"),
+            ("--peer bun Q1", "a --peer is a server"),
+            ("--peer bun S1 Q4", "a --peer is a server"),
+            ("--peer bun --only queues", "leaves servers out"),
+            ("--peer fastwebsockets S3", "do none of the workloads"),
+            ("--peer bun S3-free", "do none of the workloads"),
+        ] {
+            let error = parsed(line).unwrap().check().unwrap_err();
+            assert!(error.contains(says), "{line}: {error}");
+        }
+        for line in ["", "S1 Q4", "--only queues Q1", "--peer bun S3", "--peer fastwebsockets", "--render", "--smoke"] {
+            assert_eq!(parsed(line).unwrap().check(), Ok(()), "{line}");
+        }
     }
 
     #[test]

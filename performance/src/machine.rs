@@ -4,6 +4,8 @@
 
 use std::fs;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -46,10 +48,23 @@ impl Machine {
     }
 }
 
-/// How many threads wanted a core in the last minute, on average.
+/// Looks at who runs, and the time between two.
+const LOOKS: (u32, Duration) = (40, Duration::from_millis(50));
+
+/// How many other threads want a core now, on average over two seconds. Not the load average: that remembers for minutes what
+/// it took to build this program.
 pub(crate) fn busy() -> f64 {
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    load.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default()
+    let look = |_| {
+        thread::sleep(LOOKS.1);
+        others(&fs::read_to_string("/proc/loadavg").unwrap_or_default())
+    };
+    (f64::from((0..LOOKS.0).map(look).sum::<u32>()) / f64::from(LOOKS.0) * 100.0).round() / 100.0
+}
+
+/// Threads that run or could, apart from the one that asks: `0.20 0.18 0.12 3/80 11206` says that there are two.
+fn others(load: &str) -> u32 {
+    let running = load.split(' ').nth(3).and_then(|threads| threads.split('/').next()?.parse::<u32>().ok());
+    running.unwrap_or_default().saturating_sub(1)
 }
 
 /// The first two numbers of a version: what comes after them is one machine's.
@@ -59,13 +74,20 @@ fn two_numbers(version: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Machine, two_numbers};
+    use super::{Machine, others, two_numbers};
 
     #[test]
     fn a_machine_is_named_by_its_kind() {
         let (cpu, kernel, rustc) = ("AMD EPYC".to_owned(), two_numbers("6.18.44-own"), two_numbers("1.95.0"));
         let machine = Machine { cpu, cores: 2, virtual_machine: true, kernel, rustc };
         assert_eq!(machine.sentence(), "AMD EPYC, 2 cores of a virtual machine, Linux 6.18, rustc 1.95");
+    }
+
+    #[test]
+    fn what_was_built_before_does_not_make_a_machine_busy() {
+        assert_eq!(others("15.20 8.18 3.12 1/80 11206\n"), 0);
+        assert_eq!(others("0.20 0.18 0.12 3/80 11206\n"), 2);
+        assert_eq!(others(""), 0);
     }
 
     #[test]

@@ -70,6 +70,10 @@ fn main() -> ExitCode {
             }
         };
     }
+    if let Err(what) = arguments.check() {
+        eprintln!("error: {what}");
+        return ExitCode::from(2);
+    }
     match run(&arguments) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(faults) => {

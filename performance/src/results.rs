@@ -18,8 +18,8 @@ pub(crate) const FLOORS: [&str; 3] = ["std", "parking_lot", "bare"];
 /// How busy the load generator was: no merit of a server, so it is neither compared nor shown in the README.
 pub(crate) const GENERATOR: &str = "generator %";
 
-/// Threads that want a core: more than building this program and running what it measures take.
-pub(crate) const BUSY: f64 = 3.0;
+/// Other threads that want a core, on average: more would take one from what is measured.
+pub(crate) const BUSY: f64 = 1.0;
 
 /// One figure of one peer.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -71,7 +71,7 @@ fn median(rounds: &[f64]) -> f64 {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Part {
     pub(crate) machine: Machine,
-    /// How many threads wanted a core on average when it began: more than a few, and the figures are spoilt.
+    /// How many other threads wanted a core on average when it began: more than [`BUSY`], and the figures are spoilt.
     pub(crate) busy: f64,
     /// Peers by name, as far as a version is known.
     pub(crate) versions: BTreeMap<String, String>,

@@ -14,7 +14,7 @@ use std::cell::Cell;
 use crate::peers::Peer;
 use crate::places::Places;
 use crate::progress::Progress;
-use crate::results::{Figure, OURS};
+use crate::results::Figure;
 use load::Load;
 use process::Server;
 use scenario::{Scenario, Size, Work};
@@ -34,9 +34,7 @@ type Sample = Vec<(&'static str, f64)>;
 impl Plan<'_> {
     /// Who takes part in a scenario.
     fn peers(&self, scenario: &Scenario) -> Vec<&'static Peer> {
-        let takes_part =
-            |peer: &&&'static Peer| (peer.rooms || !scenario.needs_rooms()) && (peer.name == OURS || !scenario.free);
-        self.peers.iter().filter(takes_part).copied().collect()
+        self.peers.iter().filter(|peer| scenario.is_for(peer)).copied().collect()
     }
 
     /// About how long all of it takes.

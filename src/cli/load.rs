@@ -367,7 +367,9 @@ fn table(report: &Report, out: &mut impl Write) -> io::Result<()> {
     }
     let early = if report.interrupted { "Interrupted. " } else { "" };
     match &report.breach {
-        None => writeln!(out, "{early}Every message arrived once, unchanged and in order."),
+        // Nobody has waited for what was on its way.
+        None if report.interrupted => writeln!(out, "{early}What arrived came once, unchanged and in order."),
+        None => writeln!(out, "Every message arrived once, unchanged and in order."),
         Some(what) => {
             let more = report.breaches - 1;
             let more = if more > 0 { format!(" ({more} more saw something wrong)") } else { String::new() };

@@ -202,11 +202,7 @@ impl Line {
     }
 
     fn read(&mut self, socket: &TcpStream, to_the_end: bool, turn: &mut Turn<'_>) -> Result<(), End> {
-        for reads in 0.. {
-            if reads == READS {
-                turn.more = READABLE | if to_the_end { HANGUP } else { 0 };
-                break;
-            }
+        for reads in 0..READS {
             if reads > 0 {
                 turn.times.now = turn.run.now();
             }
@@ -220,7 +216,7 @@ impl Line {
             match arrived {
                 // A short read has drained the socket, unless the end of the stream may be behind it.
                 Arrived::Bytes(count) if count == READ_BUFFER || to_the_end => {}
-                Arrived::Bytes(_) | Arrived::Nothing => break,
+                Arrived::Bytes(_) | Arrived::Nothing => return Ok(()),
                 Arrived::End if self.stage == Stage::Leaving => return Err(End::Done),
                 Arrived::End => {
                     let when = if self.stage == Stage::Open { "without a close frame" } else { "during the handshake" };
@@ -228,6 +224,7 @@ impl Line {
                 }
             }
         }
+        turn.more = READABLE | if to_the_end { HANGUP } else { 0 };
         Ok(())
     }
 

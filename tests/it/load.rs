@@ -197,6 +197,30 @@ fn an_interrupt_ends_it_early_with_the_report_so_far() {
 }
 
 #[test]
+fn an_interrupted_run_claims_no_more_than_it_saw() {
+    // Nothing ever comes back.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_singletrack"));
+    command.arg("load").arg(format!("ws://{}", liar(Lie::Silent))).args(["--connections", "1", "--patience", "60"]);
+    let run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("run the program");
+    let status = format!("/proc/{}/status", run.id());
+    // SigCgt is a mask of the signals that are caught; SIGINT is number 2.
+    let catches = || {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let mask = text
+            .lines()
+            .find_map(|line| line.strip_prefix("SigCgt:"))
+            .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        mask.is_some_and(|mask| mask & 2 != 0)
+    };
+    until("it hears of signals", catches);
+    kill_process(Pid::from_child(&run), Signal::INT).expect("interrupt it");
+    let output = run.wait_with_output().expect("its end");
+    assert_eq!(output.status.code(), Some(130));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(text.contains("Interrupted. What arrived came once") && !text.contains("Every message"), "{text}");
+}
+
+#[test]
 fn a_server_that_stops_meanwhile_is_told() {
     let server = serve(|b| b);
     let address = server.local_addr();

@@ -5,6 +5,9 @@
 
 use std::time::Duration;
 
+use crate::peers::Peer;
+use crate::results::OURS;
+
 /// How much of each.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Size {
@@ -122,9 +125,10 @@ impl Scenario {
         warm_up + measured + Duration::from_micros(120) * connections as u32 + Duration::from_millis(300)
     }
 
-    /// Whether a server without rooms can take part.
-    pub(crate) fn needs_rooms(&self) -> bool {
-        matches!(self.work, Work::Rooms { .. })
+    /// Whether this server can take part.
+    pub(crate) fn is_for(&self, peer: &Peer) -> bool {
+        let needs_rooms = matches!(self.work, Work::Rooms { .. });
+        (peer.rooms || !needs_rooms) && (peer.name == OURS || !self.free)
     }
 }
 
