@@ -157,7 +157,7 @@ impl Queue {
     /// What a room is told, or what is written, is done once for all that came in. "Nothing else" takes in what other workers
     /// have no time for, and one more look at what the worker's parker watches. A worker that is never done comes to it after
     /// 4 ms, or 2,000 turns of other queues, and one that is stuck in a block has it taken away. From threads that are not workers, and for queues with a
-    /// [class](QueueBuilder::qos), it is the same as `submit`.
+    /// [class](QueueBuilder::qos) or a target queue, it is the same as `submit`.
     ///
     /// ```
     /// use std::sync::mpsc;
