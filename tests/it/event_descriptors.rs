@@ -2,7 +2,7 @@
 
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -319,12 +319,12 @@ fn a_descriptor_that_is_closed_and_used_again_mixes_up_no_owners() {
     on_each_kind_of_queue(|queue| {
         let (first, mut far_first) = UnixStream::pair().unwrap();
         let (tell, told_first) = channel();
-        let number = first.as_raw_fd();
         let source_first = EventSource::readable(queue, &first, move |bytes| tell.send(bytes).unwrap()).unwrap();
         let (near, mut far_second) = UnixStream::pair().unwrap();
-        // Closed too early: its source has not ended.
-        drop(first);
-        let second = with_number(near, number);
+        // Closed too early, its source has not ended; and used again at once, before another test takes the number.
+        let mut second = OwnedFd::from(first);
+        rustix::io::dup2(&near, &mut second).unwrap();
+        drop(near);
         let (tell, told_second) = channel();
         let _source_second = EventSource::readable(queue, &second, move |bytes| tell.send(bytes).unwrap()).unwrap();
         far_second.write_all(b"second").unwrap();
@@ -338,17 +338,6 @@ fn a_descriptor_that_is_closed_and_used_again_mixes_up_no_owners() {
         far_second.write_all(b"!").unwrap();
         assert_eq!(next(&told_second), 7);
     });
-}
-
-/// A descriptor for `socket` that has `number`, which other tests of this process may have taken for a moment.
-fn with_number(socket: UnixStream, number: i32) -> OwnedFd {
-    let mut found = None;
-    until("the number is free again", || {
-        let copy = rustix::io::fcntl_dupfd_cloexec(&socket, number).unwrap();
-        found = (copy.as_raw_fd() == number).then_some(copy);
-        found.is_some()
-    });
-    found.expect("waited for")
 }
 
 #[test]
