@@ -6,10 +6,15 @@ mod load;
 mod serve;
 mod stress;
 
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::process::{Resource, getrlimit, setrlimit};
+
+/// Ended by SIGINT, as shells say it.
+const INTERRUPTED: u8 = 130;
 
 /// Named serial queues over every core, and a WebSocket room server on top of them.
 #[derive(Debug, Parser)]
@@ -58,6 +63,18 @@ fn raise_file_limit() {
             log::debug!("the limit on open files stays as it is: {error}");
         }
     }
+}
+
+/// For a thousand steps, on standard error, and only if that is a terminal.
+fn progress_bar() -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(Some(1_000), ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{elapsed:>4} [{bar:32}] {msg}") {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
 }
 
 /// 1234567 as 1,234,567.

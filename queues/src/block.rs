@@ -83,6 +83,12 @@ pub(crate) unsafe fn no_label(_: NonNull<Node>) -> *const str {
     ""
 }
 
+/// Nothing to finish: for nodes whose memory does not end with their run, and those that free it themselves.
+///
+/// # Safety
+/// None needed; the signature is the table's.
+pub(crate) unsafe fn nothing_to_finish(_: NonNull<Node>) {}
+
 /// A one-shot block. `BARRIER` tells what it is to a concurrent queue, `IN_CHUNK` where its memory is from.
 #[repr(C)]
 struct Block<F, const BARRIER: bool, const IN_CHUNK: bool> {

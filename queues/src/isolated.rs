@@ -168,7 +168,7 @@ impl<T> Confined<T> {
     const END: VTable = VTable {
         kind: Kind::Lane,
         run: Self::run,
-        finish: Self::nothing_to_finish,
+        finish: block::nothing_to_finish,
         discard: Self::discard,
         label: block::no_label,
     };
@@ -194,8 +194,6 @@ impl<T> Confined<T> {
         // SAFETY: the head of a `Self` (repr(C)), made by `Box` in `Isolated::new`, that nobody else has any more.
         catch::drop_quietly(unsafe { Box::from_raw(node.cast::<Self>().as_ptr()) });
     }
-
-    unsafe fn nothing_to_finish(_: NonNull<Node>) {}
 }
 
 /// How many handles there are.

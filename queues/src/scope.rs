@@ -207,7 +207,7 @@ impl<F: FnOnce() + Send> Child<F> {
     const VTABLE: VTable = VTable {
         kind: Kind::Lane,
         run: Self::run,
-        finish: nothing_to_finish,
+        finish: block::nothing_to_finish,
         discard: Self::discard,
         label: block::no_label,
     };
@@ -242,7 +242,7 @@ impl<F: FnOnce() + Send> Half<F> {
     const VTABLE: VTable = VTable {
         kind: Kind::Lane,
         run: Self::run,
-        finish: nothing_to_finish,
+        finish: block::nothing_to_finish,
         discard: Self::discard,
         label: block::no_label,
     };
@@ -268,8 +268,6 @@ impl<F: FnOnce() + Send> Half<F> {
         1
     }
 }
-
-unsafe fn nothing_to_finish(_: NonNull<Node>) {}
 
 fn join_here<A, B: Send>(
     pieces: Option<Pieces>,

@@ -84,7 +84,7 @@ impl Body {
     const VTABLE: VTable = VTable {
         kind: Kind::Lane,
         run: Self::run,
-        finish: Self::unused,
+        finish: block::nothing_to_finish,
         discard: Self::discard,
         label: block::no_label,
     };
@@ -133,8 +133,6 @@ impl Body {
         }
         count
     }
-
-    unsafe fn unused(_: NonNull<Node>) {}
 
     fn counted_node(self: &Arc<Self>) -> NonNull<Node> {
         // SAFETY: an `Arc` is never null.

@@ -4,20 +4,18 @@
 //! and only to a terminal; exit 0 when the server kept every rule, 1 when it did not, or this process could not have what it
 //! needs, 2 for arguments that cannot be used, 130 when it was interrupted and nothing was wrong so far.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use rustix::process::{Resource, getrlimit};
 
-use super::grouped;
+use super::{INTERRUPTED, grouped, progress_bar};
 use crate::load::{Kind, Pattern, Percentiles, Phase, Plan, Progress, Report, ServerUsage, Target};
 
-/// Ended by SIGINT, as shells say it.
-const INTERRUPTED: u8 = 130;
 /// Of the options: far beyond what one machine can hold.
 const MOST: usize = 10_000_000;
 const LONGEST: f64 = 7.0 * 86_400.0;
@@ -262,17 +260,6 @@ fn refuse(what: &str) -> ExitCode {
 /// As it was typed, for the title of the picture.
 fn command() -> String {
     std::iter::once("singletrack".to_owned()).chain(std::env::args().skip(1)).collect::<Vec<_>>().join(" ")
-}
-
-fn progress_bar() -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::with_draw_target(Some(1_000), ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("{elapsed:>4} [{bar:32}] {msg}") {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar
 }
 
 fn show(bar: &ProgressBar, progress: &Progress) {

@@ -4,13 +4,13 @@
 //! error, and only to a terminal; exit 0 when every promise held, 1 when one was seen broken, 2 for arguments that cannot be
 //! used, 130 when it was interrupted.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 
-use super::grouped;
+use super::{INTERRUPTED, grouped, progress_bar};
 use crate::stress::{Fault, Plan, Progress, Verdict, families};
 
 /// How long it runs unless told.
@@ -20,8 +20,6 @@ const SECONDS_BROKEN: f64 = 3.0;
 const MAX_SECONDS: f64 = 7.0 * 86_400.0;
 /// As the library.
 const MAX_WORKERS: usize = 1024;
-/// Ended by SIGINT, as shells say it.
-const INTERRUPTED: u8 = 130;
 
 /// What `stress --help` begins with.
 const EXIT_CODES: &str = "\
@@ -134,17 +132,6 @@ pub(crate) fn run(args: &Arguments) -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
-}
-
-fn progress_bar() -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::with_draw_target(Some(1_000), ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template("{elapsed:>4} [{bar:32}] {msg}") {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar
 }
 
 fn show(bar: &ProgressBar, progress: &Progress) {

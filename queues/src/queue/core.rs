@@ -15,7 +15,7 @@ use super::lift::Lifts;
 use super::specific::Specifics;
 use super::target::{Level, Target};
 use super::ticket::Ticket;
-use crate::block::{Kind, Node, VTable};
+use crate::block::{self, Kind, Node, VTable};
 use crate::catch::{self, Payload};
 use crate::mailbox::Mailbox;
 use crate::pool::{Go, Mark, Place, Pool};
@@ -63,7 +63,7 @@ impl QueueCore {
     const VTABLE: VTable = VTable {
         kind: Kind::Lane,
         run: Self::run,
-        finish: Self::nothing_to_finish,
+        finish: block::nothing_to_finish,
         discard: Self::discard,
         label: Self::label_of,
     };
@@ -331,8 +331,6 @@ impl QueueCore {
         }
         None
     }
-
-    unsafe fn nothing_to_finish(_: NonNull<Node>) {}
 
     pub(super) unsafe fn discard(node: NonNull<Node>) -> u64 {
         let this = node.cast::<Self>();

@@ -157,7 +157,7 @@ impl Token {
     const VTABLE: VTable = VTable {
         kind: Kind::Lane,
         run: Self::run,
-        finish: Self::unused,
+        finish: block::nothing_to_finish,
         discard: Self::discard,
         label: block::no_label,
     };
@@ -186,8 +186,6 @@ impl Token {
         drop(unsafe { Self::take(node) });
         0
     }
-
-    unsafe fn unused(_: NonNull<Node>) {}
 }
 
 #[cfg(all(test, not(queues_loom)))]

@@ -46,7 +46,7 @@ impl Visit {
     const VTABLE: VTable = VTable {
         kind: Kind::Lane,
         run: Self::run,
-        finish: Self::unused,
+        finish: block::nothing_to_finish,
         discard: Self::discard,
         label: block::no_label,
     };
@@ -78,8 +78,6 @@ impl Visit {
         drop(turn);
         count
     }
-
-    unsafe fn unused(_: NonNull<Node>) {}
 }
 
 impl QueueCore {

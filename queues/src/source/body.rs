@@ -143,7 +143,7 @@ where
     const VTABLE: VTable = VTable {
         kind: Kind::Lane,
         run: Self::run,
-        finish: Self::unused,
+        finish: block::nothing_to_finish,
         discard: Self::discard,
         label: block::no_label,
     };
@@ -199,8 +199,6 @@ where
         catch::drop_quietly(Source::<S> { head: node.cast(), shared: PhantomData });
         1
     }
-
-    unsafe fn unused(_: NonNull<Node>) {}
 
     unsafe fn end(head: NonNull<Head>) {
         // SAFETY: in a block of the queue, as in `run`; the caller has a handle.

@@ -20,7 +20,7 @@ impl Body {
     pub(super) const VTABLE: VTable = VTable {
         kind: Kind::Lane,
         run: Self::run,
-        finish: Self::unused,
+        finish: block::nothing_to_finish,
         discard: Self::discard,
         label: Self::label_of,
     };
@@ -180,8 +180,6 @@ impl Body {
         // SAFETY: the caller keeps the body alive.
         unsafe { node.cast::<Self>().as_ref() }.label()
     }
-
-    unsafe fn unused(_: NonNull<Node>) {}
 }
 
 /// A barrier on its way through the targets of its queue.
