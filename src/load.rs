@@ -275,6 +275,9 @@ impl Director<'_> {
         }
         // Counts alone could be right by accident: each connection compares its own.
         self.audit();
+        if self.run.nobody_sent() && !self.is_over() {
+            self.run.breach("nobody came to send anything in the time of the run: give it longer, by --seconds".into());
+        }
         !self.run.is_broken()
     }
 

@@ -203,6 +203,11 @@ impl Run {
         self.due_in_turn(number * self.sent.len() as u64 + sender as u64)
     }
 
+    /// Was there somebody to send, and did they not come to it? Then nothing that was promised has been looked at.
+    pub(super) fn nobody_sent(&self) -> bool {
+        !self.sent.is_empty() && self.sent.iter().all(|sent| sent.load(Relaxed) == 0)
+    }
+
     /// When the message that has so many before it is due. Where that is more often than timers are exact, those of a tenth of a
     /// millisecond are due together at its end.
     fn due_in_turn(&self, before: u64) -> u64 {
