@@ -4,7 +4,9 @@
 //! notice of missed messages), waking, or the moment when a slow peer is given up. Rules: frames leave in the order in which they came and are never
 //! cut except where a write stopped; nothing comes behind a close; control frames stay within [`CONTROL_FRAMES`] beyond the
 //! limits, so that a flood of pings cannot grow memory; an empty outbox holds no memory: it is one word, because most of them
-//! are empty.
+//! are empty. What it held is kept by its thread for the next one that is not (`outbox/spare`).
+
+mod spare;
 
 use std::collections::VecDeque;
 
@@ -17,7 +19,7 @@ use crate::ws::{self, Close, CloseCode, Opcode};
 pub const CONTROL_FRAMES: usize = 5;
 /// Room for so many is made at once: what is said in a moment comes in bursts, and a ring that grows is moved each time.
 const FIRST_FRAMES: usize = 16;
-/// A drained outbox keeps a ring of at most this many frames while it is in use.
+/// A drained ring is kept if it has room for at most this many frames.
 const KEPT_FRAMES: usize = 64;
 
 /// What happens to a member that does not keep up.
@@ -54,7 +56,7 @@ pub struct Outbox {
 }
 
 /// What waits, and how far it is written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiting {
     frames: VecDeque<Bytes>,
     /// Bytes of `frames` that are not written.
@@ -73,6 +75,45 @@ struct Waiting {
     lent_bytes: usize,
     /// It was abandoned while frames were lent: those that were not begun are dropped when they come back.
     abandoned: bool,
+}
+
+/// Frames from the front of an outbox, lent to whoever writes them.
+#[derive(Debug)]
+#[must_use = "lent frames count as waiting until they are given back"]
+pub struct Lent {
+    frames: VecDeque<Bytes>,
+    /// Bytes of `frames` that are not written.
+    bytes: usize,
+    /// Bytes of the first frame that are written.
+    begun: usize,
+}
+
+impl Lent {
+    /// The frames, in order.
+    pub fn frames(&self) -> &[Bytes] {
+        self.frames.as_slices().0
+    }
+
+    /// Bytes of the first frame that are written already.
+    pub fn begun(&self) -> usize {
+        self.begun
+    }
+
+    /// Notes that so many bytes more were written, and drops the frames that are whole.
+    pub fn advance(&mut self, written: usize) {
+        if written >= self.bytes {
+            (self.bytes, self.begun) = (0, 0);
+            return self.frames.clear();
+        }
+        self.bytes -= written;
+        self.begun += written;
+        while let Some(first) = self.frames.front().map(Bytes::len)
+            && first <= self.begun
+        {
+            self.begun -= first;
+            self.frames.pop_front();
+        }
+    }
 }
 
 impl Outbox {
@@ -199,46 +240,65 @@ impl Outbox {
         waiting.closing = true;
     }
 
-    /// Moves up to `most` frames from the front into `batch`, to be written while others push, and returns how many bytes of the
-    /// first are written already. They count as waiting until [`give_back`](Outbox::give_back), which has to follow.
-    pub fn lend(&mut self, batch: &mut VecDeque<Bytes>, most: usize) -> usize {
-        let Some(waiting) = &mut self.waiting else { return 0 };
-        debug_assert!(waiting.lent == 0 && batch.is_empty());
-        if waiting.frames.len() <= most {
-            std::mem::swap(batch, &mut waiting.frames);
-            waiting.lent_bytes = waiting.bytes;
+    /// Lends up to `most` frames from the front, to be written while others push; `None` if nothing waits. They count as waiting
+    /// until [`give_back`](Outbox::give_back), which has to follow.
+    pub fn lend(&mut self, most: usize) -> Option<Lent> {
+        let waiting = self.waiting.as_mut().filter(|waiting| !waiting.is_empty())?;
+        debug_assert_eq!(waiting.lent, 0);
+        let (mut frames, bytes) = if waiting.frames.len() <= most {
+            (std::mem::take(&mut waiting.frames), waiting.bytes)
         } else {
-            batch.extend(waiting.frames.drain(..most));
-            waiting.lent_bytes = batch.iter().map(Bytes::len).sum::<usize>() - waiting.begun;
-        }
-        waiting.lent = batch.len();
-        waiting.begun
+            let frames: VecDeque<Bytes> = waiting.frames.drain(..most).collect();
+            let bytes = frames.iter().map(Bytes::len).sum::<usize>() - waiting.begun;
+            (frames, bytes)
+        };
+        frames.make_contiguous();
+        (waiting.lent, waiting.lent_bytes) = (frames.len(), bytes);
+        Some(Lent { frames, bytes, begun: waiting.begun })
     }
 
-    /// Takes lent frames back, of which `written` bytes were written.
+    /// Takes lent frames back: those that were not written come first again.
     ///
     /// Returns whether anything waits.
-    pub fn give_back(&mut self, batch: &mut VecDeque<Bytes>, written: usize) -> bool {
+    pub fn give_back(&mut self, lent: Lent) -> bool {
         let Some(waiting) = &mut self.waiting else { return false };
-        waiting.take_back(batch, written);
+        waiting.take_back(lent);
         if !waiting.frames.is_empty() {
             return true;
         }
-        if !waiting.closing {
-            self.waiting = None;
+        if waiting.closing {
+            waiting.frames = VecDeque::new();
+        } else {
+            self.waiting.take().into_iter().for_each(spare::keep);
         }
         false
     }
 
     /// What waits, and whether that is nothing; `None` when nothing can be queued any more.
     fn open(&mut self) -> Option<(&mut Waiting, bool)> {
-        let waiting = self.waiting.get_or_insert_default();
+        let waiting = self.waiting.get_or_insert_with(spare::take);
         let first = waiting.is_empty();
         (!waiting.closing).then_some((waiting, first))
     }
 }
 
 impl Waiting {
+    /// Nothing yet, with room in `frames`.
+    fn with(frames: VecDeque<Bytes>) -> Waiting {
+        Waiting {
+            frames,
+            bytes: 0,
+            begun: 0,
+            taken: 0,
+            pong: 0,
+            missed: 0,
+            closing: false,
+            lent: 0,
+            lent_bytes: 0,
+            abandoned: false,
+        }
+    }
+
     fn len(&self) -> usize {
         self.frames.len() + self.lent
     }
@@ -247,48 +307,25 @@ impl Waiting {
         self.len() == 0
     }
 
-    fn take_back(&mut self, batch: &mut VecDeque<Bytes>, written: usize) {
-        debug_assert_eq!(self.lent, batch.len());
-        let written = written.min(self.lent_bytes);
-        let whole = if written == self.lent_bytes { batch.len() } else { self.begin_next(batch, written) };
-        if whole == batch.len() {
-            self.begun = 0;
-        }
+    fn take_back(&mut self, mut lent: Lent) {
+        self.taken += (self.lent - lent.frames.len()) as u64;
+        self.bytes = self.bytes - self.lent_bytes + lent.bytes;
+        self.begun = lent.begun;
         (self.lent, self.lent_bytes) = (0, 0);
-        self.bytes -= written;
-        self.taken += whole as u64;
-        for frame in batch.drain(whole..).rev() {
-            self.frames.push_front(frame);
-        }
-        batch.clear();
+        lent.frames.append(&mut self.frames);
+        self.frames = lent.frames;
         if std::mem::take(&mut self.abandoned) {
             let close = self.frames.pop_back();
             self.keep_begun();
             close.into_iter().for_each(|close| self.append(close));
         }
         if self.frames.is_empty() {
-            self.frames = VecDeque::new();
             self.tell_missed();
         } else if self.frames.capacity() > KEPT_FRAMES && self.frames.len() < self.frames.capacity() / 8 {
             // A burst is over. Shrinking to a quarter leaves room, so that the ring does not grow and shrink in turns.
             let kept = (self.frames.capacity() / 4).max(KEPT_FRAMES);
             self.frames.shrink_to(kept);
         }
-    }
-
-    /// Frames of `batch` that are whole within `written` bytes. Notes how far the next one is written.
-    fn begin_next(&mut self, batch: &VecDeque<Bytes>, written: usize) -> usize {
-        let mut left = written;
-        for (whole, frame) in batch.iter().enumerate() {
-            let rest = frame.len() - self.begun;
-            if rest > left {
-                self.begun += left;
-                return whole;
-            }
-            left -= rest;
-            self.begun = 0;
-        }
-        batch.len()
     }
 
     /// Drops all but a frame that is half written.

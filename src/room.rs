@@ -304,7 +304,7 @@ mod tests {
     use super::*;
     use crate::ws::Message;
     use singletrack_queues::{Isolated, Runtime};
-    use std::collections::{HashSet, VecDeque};
+    use std::collections::HashSet;
     use std::sync::mpsc::{Receiver, channel};
     use std::time::Duration;
 
@@ -337,11 +337,10 @@ mod tests {
         say(&mut room, &a, "one");
         say(&mut room, &b, "two");
         for (member, woken) in [(&a, a_woken), (&b, b_woken)] {
-            let mut waiting = VecDeque::new();
-            member.output().outbox.lend(&mut waiting, 9);
-            let told: Vec<&[u8]> = waiting.iter().map(|frame| &frame[2..]).collect();
+            let lent = member.output().outbox.lend(9).unwrap();
+            let told: Vec<&[u8]> = lent.frames().iter().map(|frame| &frame[2..]).collect();
             assert_eq!(told, [&b"one"[..], b"two"]);
-            member.output().outbox.give_back(&mut waiting, 0);
+            member.output().outbox.give_back(lent);
             assert_eq!(woken.recv_timeout(SOON), Ok(FLUSH));
             member.queue().sync(|| {});
             assert!(woken.try_recv().is_err(), "woken twice for one burst");
@@ -363,12 +362,12 @@ mod tests {
             .map(|id| {
                 let (flushers, heard) = (flushers.clone(), heard.clone());
                 let member = Member::new(id as u64, &runtime.queue("member"), &terms, move |source, _| {
-                    let (own, mut batch, mut more) = (Member::of(source), VecDeque::new(), true);
-                    while more {
-                        own.output().outbox.lend(&mut batch, usize::MAX);
-                        let bytes = batch.iter().map(Bytes::len).sum();
-                        heard.lock().unwrap()[id].extend(batch.iter().map(|frame| frame[2..].to_vec()));
-                        more = own.output().outbox.give_back(&mut batch, bytes);
+                    let own = Member::of(source);
+                    let lend = || own.output().outbox.lend(usize::MAX);
+                    while let Some(mut lent) = lend() {
+                        heard.lock().unwrap()[id].extend(lent.frames().iter().map(|frame| frame[2..].to_vec()));
+                        lent.advance(usize::MAX);
+                        own.output().outbox.give_back(lent);
                     }
                     flushers.lock().unwrap().insert(std::thread::current().id());
                 });

@@ -124,33 +124,35 @@ pub fn write_gathered(mut stream: &TcpStream, pieces: &[IoSlice<'_>]) -> io::Res
     }
 }
 
-/// As [`write_gathered`], of the first [`MAX_PIECES`]. Those that are small on the whole are put together first: to copy a
-/// few hundred bytes is cheaper than to have the system take one piece more (ten frames of 66 bytes: 3.0 us instead of 3.8).
+/// As [`write_gathered`], of the first [`MAX_PIECES`], without the first `begun` bytes of the first one. Those that are small on
+/// the whole are put together first: to copy a few hundred bytes is cheaper than to have the system take one piece more (ten
+/// frames of 66 bytes: 3.0 us instead of 3.8).
 ///
 /// # Errors
 /// As for `write_gathered`.
-pub fn write_together<'a, P>(stream: &TcpStream, pieces: P) -> io::Result<Option<usize>>
-where
-    P: ExactSizeIterator<Item = &'a [u8]> + Clone,
-{
-    let count = pieces.len().min(MAX_PIECES);
-    let mut pieces = pieces.take(count);
-    if count == 1
-        && let Some(piece) = pieces.next()
-    {
-        return write_gathered(stream, &[IoSlice::new(piece)]);
+///
+/// # Panics
+/// If `begun` is beyond the first piece.
+pub fn write_together(stream: &TcpStream, pieces: &[impl AsRef<[u8]>], begun: usize) -> io::Result<Option<usize>> {
+    let Some((first, others)) = pieces[..pieces.len().min(MAX_PIECES)].split_first() else { return Ok(Some(0)) };
+    let first = &first.as_ref()[begun..];
+    if others.is_empty() {
+        return write_gathered(stream, &[IoSlice::new(first)]);
     }
-    if pieces.clone().map(<[u8]>::len).sum::<usize>() <= count * SMALL {
+    let bytes = first.len() + others.iter().map(|piece| piece.as_ref().len()).sum::<usize>();
+    if bytes <= (1 + others.len()) * SMALL {
         let mut together = TOGETHER.take();
         together.clear();
-        pieces.for_each(|piece| together.extend_from_slice(piece));
+        together.extend_from_slice(first);
+        others.iter().for_each(|piece| together.extend_from_slice(piece.as_ref()));
         let sent = write_gathered(stream, &[IoSlice::new(&together)]);
         TOGETHER.set(together);
         return sent;
     }
     let mut list = [IoSlice::new(&[]); MAX_PIECES];
-    list.iter_mut().zip(pieces).for_each(|(entry, piece)| *entry = IoSlice::new(piece));
-    write_gathered(stream, &list[..count])
+    list[0] = IoSlice::new(first);
+    list[1..].iter_mut().zip(others).for_each(|(entry, piece)| *entry = IoSlice::new(piece.as_ref()));
+    write_gathered(stream, &list[..1 + others.len()])
 }
 
 /// Says that we shall send no more; what was sent is still delivered.
@@ -209,11 +211,13 @@ mod tests {
         let large = [b"one ".repeat(SMALL), b"two".repeat(SMALL), b" three".to_vec()];
         for pieces in [&[&b"one "[..], b"two", b" three"][..], &[b"one two"], &large.each_ref().map(|piece| &piece[..])]
         {
-            let whole = pieces.concat();
-            assert_eq!(write_together(&near, pieces.iter().copied()).unwrap(), Some(whole.len()));
-            let mut got = vec![0; whole.len()];
-            far.read_exact(&mut got).unwrap();
-            assert_eq!(got, whole);
+            for begun in [0, 1, pieces[0].len()] {
+                let whole = &pieces.concat()[begun..];
+                assert_eq!(write_together(&near, pieces, begun).unwrap(), Some(whole.len()));
+                let mut got = vec![0; whole.len()];
+                far.read_exact(&mut got).unwrap();
+                assert_eq!(got, whole);
+            }
         }
         let lot = vec![0; 1 << 20];
         let full = (0..100).find(|_| write_gathered(&near, &[IoSlice::new(&lot)]).unwrap().is_none());

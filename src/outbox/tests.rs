@@ -16,22 +16,22 @@ fn frame(text: &str) -> Bytes {
 /// Writes everything in pieces of `piece` bytes, from two frames at most, and returns what was written.
 fn drain(outbox: &mut Outbox, piece: usize) -> Vec<u8> {
     let mut out = Vec::new();
-    while !outbox.is_empty() {
-        let mut batch = VecDeque::new();
-        let begun = outbox.lend(&mut batch, 2);
-        let seen: Vec<u8> = batch.make_contiguous().concat().split_off(begun).into_iter().take(piece).collect();
+    while let Some(mut lent) = outbox.lend(2) {
+        let seen: Vec<u8> = lent.frames().concat().split_off(lent.begun()).into_iter().take(piece).collect();
         assert!(!seen.is_empty());
-        outbox.give_back(&mut batch, seen.len());
+        lent.advance(seen.len());
+        outbox.give_back(lent);
         out.extend(seen);
     }
+    assert!(outbox.is_empty());
     out
 }
 
 /// Writes `bytes` bytes, with all frames lent.
 fn advance(outbox: &mut Outbox, bytes: usize) -> bool {
-    let mut batch = VecDeque::new();
-    outbox.lend(&mut batch, usize::MAX);
-    outbox.give_back(&mut batch, bytes)
+    let mut lent = outbox.lend(usize::MAX).unwrap();
+    lent.advance(bytes);
+    outbox.give_back(lent)
 }
 
 #[test]
@@ -174,13 +174,15 @@ fn no_more_is_lent_than_asked_for() {
         outbox.push(frame(text), &limits(9, 99), CLOSE);
     }
     advance(&mut outbox, 1);
-    let mut batch = VecDeque::new();
-    assert_eq!(outbox.lend(&mut batch, 2), 1);
-    assert_eq!(batch, ["ab", "cd"]);
-    assert!(outbox.give_back(&mut batch, 2));
-    assert_eq!(outbox.lend(&mut batch, 8), 1);
-    assert_eq!(batch, ["cd", "ef"]);
-    assert!(!outbox.give_back(&mut batch, 3));
+    let mut lent = outbox.lend(2).unwrap();
+    assert_eq!((lent.frames(), lent.begun()), (&[frame("ab"), frame("cd")][..], 1));
+    lent.advance(2);
+    assert!(outbox.give_back(lent));
+    let mut lent = outbox.lend(8).unwrap();
+    assert_eq!((lent.frames(), lent.begun()), (&[frame("cd"), frame("ef")][..], 1));
+    lent.advance(3);
+    assert!(!outbox.give_back(lent));
+    assert!(outbox.lend(8).is_none());
 }
 
 #[test]
@@ -188,8 +190,7 @@ fn lent_frames_count_as_waiting_and_keep_their_place() {
     let mut outbox = Outbox::new();
     outbox.push(frame("ab"), &limits(3, 99), TELL);
     outbox.push_pong(b"1");
-    let mut batch = VecDeque::new();
-    outbox.lend(&mut batch, 9);
+    let mut lent = outbox.lend(9).unwrap();
     assert_eq!((outbox.len(), outbox.bytes(), outbox.is_empty()), (2, 5, false));
     // Whoever writes comes back for more, so nobody has to be woken; and the limits know of what is being written.
     assert_eq!(outbox.push(frame("cd"), &limits(3, 99), TELL), Push::Queued { first: false });
@@ -197,7 +198,8 @@ fn lent_frames_count_as_waiting_and_keep_their_place() {
     // The pong may be on the wire already: a second one does not take its place.
     outbox.push_pong(b"2");
     outbox.push_pong(b"3");
-    outbox.give_back(&mut batch, 1);
+    lent.advance(1);
+    outbox.give_back(lent);
     assert_eq!(drain(&mut outbox, 99), b"b\x8a\x011cd\x8a\x013\x81\x0c{\"missed\":1}");
 }
 
@@ -207,11 +209,11 @@ fn a_close_that_comes_while_frames_are_lent_drops_those_that_were_not_begun() {
         let mut outbox = Outbox::new();
         outbox.push(frame("ab"), &limits(3, 99), CLOSE);
         outbox.push(frame("cd"), &limits(3, 99), CLOSE);
-        let mut batch = VecDeque::new();
-        outbox.lend(&mut batch, 9);
+        let mut lent = outbox.lend(9).unwrap();
         outbox.push(frame("ef"), &limits(3, 99), CLOSE);
         assert_eq!(outbox.push(frame("gh"), &limits(3, 99), CLOSE), Push::Full);
-        assert!(outbox.give_back(&mut batch, written));
+        lent.advance(written);
+        assert!(outbox.give_back(lent));
         let left = drain(&mut outbox, 99);
         assert!(left.starts_with(rest) && left[rest.len()] == 0x88, "{written}: {left:?}");
         assert_eq!((outbox.len(), outbox.bytes()), (0, 0));

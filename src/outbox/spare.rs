@@ -1,0 +1,95 @@
+//! The memory of outboxes that are empty now, kept by the thread that emptied them for those that are about to fill.
+//!
+//! To have something to write and to have written it comes in turns, for every connection all the time: without this, each
+//! turn would allocate and free what one needs. Not for: what is in it. Rules: a thread keeps a bounded number, each of a
+//! bounded size; nothing of its former owner is left in it.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
+use super::{FIRST_FRAMES, KEPT_FRAMES, Waiting};
+
+/// A thread keeps so many, of about 600 bytes each: the members of some rooms that are told something in one moment.
+const KEPT: usize = 256;
+
+thread_local! {
+    // The box is what is kept: an outbox is one word.
+    #[allow(clippy::vec_box)]
+    static SPARES: RefCell<Vec<Box<Waiting>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Memory for an outbox in which nothing waits.
+pub(super) fn take() -> Box<Waiting> {
+    // Fails on a thread that is ending and has dropped its own.
+    let spare = SPARES.try_with(|spares| spares.borrow_mut().pop());
+    spare.ok().flatten().unwrap_or_else(|| Box::new(Waiting::with(VecDeque::with_capacity(FIRST_FRAMES))))
+}
+
+/// Keeps the memory of an outbox in which nothing waits any more.
+pub(super) fn keep(mut waiting: Box<Waiting>) {
+    if !(FIRST_FRAMES..=KEPT_FRAMES).contains(&waiting.frames.capacity()) {
+        return;
+    }
+    debug_assert!(waiting.is_empty());
+    *waiting = Waiting::with(std::mem::take(&mut waiting.frames));
+    let _ = SPARES.try_with(|spares| {
+        let mut spares = spares.borrow_mut();
+        if spares.len() < KEPT {
+            spares.push(waiting);
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outbox::Outbox;
+    use bytes::Bytes;
+
+    fn kept() -> usize {
+        SPARES.with_borrow(Vec::len)
+    }
+
+    /// Has so many outboxes filled with so many frames each, then emptied.
+    fn burst(outboxes: usize, frames: usize) {
+        let mut outboxes: Vec<Outbox> = (0..outboxes).map(|_| Outbox::new()).collect();
+        outboxes.iter_mut().for_each(|outbox| (0..frames).for_each(|_| _ = outbox.push_own(Bytes::from_static(b"x"))));
+        for outbox in &mut outboxes {
+            let mut lent = outbox.lend(usize::MAX).unwrap();
+            lent.advance(frames);
+            assert!(!outbox.give_back(lent));
+        }
+    }
+
+    #[test]
+    fn a_thread_keeps_what_the_next_outbox_needs_and_no_more_than_is_stated() {
+        // A thread of its own has nothing yet.
+        let alone = std::thread::spawn(|| {
+            for _ in 0..3 {
+                burst(1, 2);
+                assert_eq!(kept(), 1);
+            }
+            burst(KEPT + 9, 1);
+            assert_eq!(kept(), KEPT);
+            burst(KEPT, KEPT_FRAMES + 1);
+            assert_eq!(kept(), 0, "memory of a burst was kept");
+        });
+        alone.join().unwrap();
+    }
+
+    #[test]
+    fn nothing_of_the_former_owner_is_left() {
+        let mut outbox = Outbox::new();
+        outbox.push_own(Bytes::from_static(b"data"));
+        outbox.push_pong(b"");
+        let mut lent = outbox.lend(1).unwrap();
+        lent.advance(2);
+        outbox.give_back(lent);
+        let mut lent = outbox.lend(2).unwrap();
+        lent.advance(usize::MAX);
+        outbox.give_back(lent);
+        let spare = take();
+        let new = Waiting::with(VecDeque::new());
+        assert_eq!(format!("{spare:?}"), format!("{new:?}"));
+    }
+}
