@@ -311,18 +311,20 @@ fn write_head(to: &mut Vec<u8>, is_final: bool, opcode: Opcode, payload: usize, 
     debug_assert!(written.is_ok());
 }
 
-/// Masks or unmasks in place, eight bytes at a time.
+/// Masks or unmasks in place, as many bytes at a time as the processor can.
 fn apply_mask(payload: &mut [u8], mask: [u8; 4]) {
-    let [a, b, c, d] = mask;
-    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-    let mut words = payload.chunks_exact_mut(8);
-    for word in &mut words {
-        let value = u64::from_ne_bytes([word[0], word[1], word[2], word[3], word[4], word[5], word[6], word[7]]);
-        word.copy_from_slice(&(value ^ wide).to_ne_bytes());
+    let (words, rest) = payload.as_chunks_mut();
+    for word in words {
+        *word = (u32::from_ne_bytes(*word) ^ u32::from_ne_bytes(mask)).to_ne_bytes();
     }
-    for (byte, mask) in words.into_remainder().iter_mut().zip(mask.iter().cycle()) {
+    for (byte, mask) in rest.iter_mut().zip(mask) {
         *byte ^= mask;
     }
+}
+
+/// Whether a whole text is valid. Most texts are ASCII as a whole, which is seen several times faster.
+fn is_text(payload: &[u8]) -> bool {
+    payload.is_ascii() || std::str::from_utf8(payload).is_ok()
 }
 
 #[cfg(test)]

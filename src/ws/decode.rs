@@ -11,7 +11,7 @@ use std::str;
 use bytes::Bytes;
 use tungstenite::protocol::frame::FrameHeader;
 
-use super::{CONTROL_BYTES, Close, CloseCode, HEAD_ROOM, Message, Opcode, apply_mask, head_len, write_head};
+use super::{CONTROL_BYTES, Close, CloseCode, HEAD_ROOM, Message, Opcode, apply_mask, head_len, is_text, write_head};
 use crate::limits::Limits;
 
 /// Most bytes of a frame's header: two, eight for a long length, four of mask.
@@ -181,7 +181,7 @@ fn whole_frame(role: Role, input: &mut &mut [u8], limits: &Limits) -> Result<Opt
         return control(head.opcode, payload).map(Some);
     }
     let text = head.opcode == Opcode::Text;
-    if text && str::from_utf8(payload).is_err() {
+    if text && !is_text(payload) {
         return Err(not_utf8());
     }
     let mut frame = Vec::with_capacity(head_len(payload.len()) + payload.len());
