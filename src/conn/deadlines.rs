@@ -14,19 +14,23 @@ pub(crate) struct Moment(NonZeroU64);
 impl Moment {
     /// `time` by a clock that was made at `start`.
     pub(crate) fn of(time: Instant, start: Instant) -> Moment {
-        let nanos = u64::try_from(time.saturating_duration_since(start).as_nanos()).unwrap_or(u64::MAX);
-        Moment(NonZeroU64::MIN.saturating_add(nanos))
+        let since = time.saturating_duration_since(start);
+        Moment(NonZeroU64::MIN.saturating_add(nanos(since)))
     }
 
     /// This long after.
     pub(crate) fn after(self, time: Duration) -> Moment {
-        Moment(self.0.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)))
+        Moment(self.0.saturating_add(nanos(time)))
     }
 
     /// How long after `earlier`.
     pub(crate) fn since(self, earlier: Moment) -> Duration {
         Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos().into())
 }
 
 /// Bits of an entry that are a place; the others are milliseconds: 34 years, and later than that is never.
