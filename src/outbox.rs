@@ -8,8 +8,6 @@
 
 mod spare;
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 
 use crate::limits::Limits;
@@ -17,9 +15,9 @@ use crate::ws::{self, Close, CloseCode, Opcode};
 
 /// Control frames that may wait beyond the limits: two pongs (one half written), a ping, a notice and a close.
 pub const CONTROL_FRAMES: usize = 5;
-/// Room for so many is made at once: what is said in a moment comes in bursts, and a ring that grows is moved each time.
+/// Room for so many is made at once: what is said in a moment comes in bursts, and a list that grows is moved each time.
 const FIRST_FRAMES: usize = 16;
-/// A drained ring is kept if it has room for at most this many frames.
+/// A list is kept if it has room for at most this many frames.
 const KEPT_FRAMES: usize = 64;
 
 /// What happens to a member that does not keep up.
@@ -56,17 +54,15 @@ pub struct Outbox {
 }
 
 /// What waits, and how far it is written.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Waiting {
-    frames: VecDeque<Bytes>,
+    frames: Vec<Bytes>,
     /// Bytes of `frames` that are not written.
     bytes: usize,
     /// Bytes of the first frame that are written.
     begun: usize,
-    /// Frames taken off the front: with it a frame is found by its number.
-    taken: u64,
-    /// The number of the last pong that was queued, plus one.
-    pong: u64,
+    /// One more than the place of the last pong among those that wait, lent ones included; 0: it is gone.
+    pong: usize,
     /// Messages missed and not told yet.
     missed: u64,
     closing: bool,
@@ -77,11 +73,11 @@ struct Waiting {
     abandoned: bool,
 }
 
-/// Frames from the front of an outbox, lent to whoever writes them.
+/// The frames of an outbox, lent to whoever writes them.
 #[derive(Debug)]
 #[must_use = "lent frames count as waiting until they are given back"]
 pub struct Lent {
-    frames: VecDeque<Bytes>,
+    frames: Vec<Bytes>,
     /// Bytes of `frames` that are not written.
     bytes: usize,
     /// Bytes of the first frame that are written.
@@ -91,7 +87,7 @@ pub struct Lent {
 impl Lent {
     /// The frames, in order.
     pub fn frames(&self) -> &[Bytes] {
-        self.frames.as_slices().0
+        &self.frames
     }
 
     /// Bytes of the first frame that are written already.
@@ -107,12 +103,12 @@ impl Lent {
         }
         self.bytes -= written;
         self.begun += written;
-        while let Some(first) = self.frames.front().map(Bytes::len)
-            && first <= self.begun
-        {
-            self.begun -= first;
-            self.frames.pop_front();
+        let mut whole = 0;
+        while self.begun >= self.frames[whole].len() {
+            self.begun -= self.frames[whole].len();
+            whole += 1;
         }
+        self.frames.drain(..whole);
     }
 }
 
@@ -151,15 +147,13 @@ impl Outbox {
     /// `policy` says what happens to a member that is beyond them.
     pub fn push(&mut self, frame: Bytes, limits: &Limits, policy: SlowMember) -> Push {
         let Some((waiting, first)) = self.open() else { return Push::Closing };
-        let notice = if waiting.missed > 0 { Some(missed_notice(waiting.missed)) } else { None };
-        let extra = notice.as_ref().map_or(0, Bytes::len);
-        let frames = waiting.len() + 1 + usize::from(notice.is_some());
-        let bytes = waiting.bytes.saturating_add(frame.len()).saturating_add(extra);
+        let (mut frames, mut bytes) = (waiting.len() + 1, waiting.bytes.saturating_add(frame.len()));
+        if waiting.missed > 0 {
+            frames += 1;
+            bytes = bytes.saturating_add(missed_notice(waiting.missed).len());
+        }
         if first || (frames <= limits.outbox_frames && bytes <= limits.outbox_bytes) {
-            if let Some(notice) = notice {
-                waiting.missed = 0;
-                waiting.append(notice);
-            }
+            waiting.tell_missed();
             waiting.append(frame);
             return Push::Queued { first };
         }
@@ -190,18 +184,16 @@ impl Outbox {
     pub fn push_pong(&mut self, payload: &[u8]) -> Push {
         let Some((waiting, first)) = self.open() else { return Push::Closing };
         let frame = ws::pong(payload);
-        let index = waiting.pong.checked_sub(waiting.taken + 1).map(|index| index as usize);
-        match index {
+        match waiting.pong.checked_sub(1) {
             // What is lent may be on the wire already, as is what was begun.
-            Some(index) if index >= waiting.lent.max(usize::from(waiting.begun > 0)) => {
-                if let Some(former) = waiting.frames.get_mut(index - waiting.lent) {
-                    waiting.bytes = waiting.bytes - former.len() + frame.len();
-                    *former = frame;
-                }
+            Some(place) if place >= waiting.lent.max(usize::from(waiting.begun > 0)) => {
+                let former = &mut waiting.frames[place - waiting.lent];
+                waiting.bytes = waiting.bytes - former.len() + frame.len();
+                *former = frame;
             }
             _ => {
                 waiting.append(frame);
-                waiting.pong = waiting.taken + waiting.len() as u64;
+                waiting.pong = waiting.len();
             }
         }
         Push::Queued { first }
@@ -240,21 +232,14 @@ impl Outbox {
         waiting.closing = true;
     }
 
-    /// Lends up to `most` frames from the front, to be written while others push; `None` if nothing waits. They count as waiting
-    /// until [`give_back`](Outbox::give_back), which has to follow.
-    pub fn lend(&mut self, most: usize) -> Option<Lent> {
+    /// Lends all frames, to be written while others push; `None` if nothing waits. They count as waiting until
+    /// [`give_back`](Outbox::give_back), which has to follow.
+    pub fn lend(&mut self) -> Option<Lent> {
         let waiting = self.waiting.as_mut().filter(|waiting| !waiting.is_empty())?;
         debug_assert_eq!(waiting.lent, 0);
-        let (mut frames, bytes) = if waiting.frames.len() <= most {
-            (std::mem::take(&mut waiting.frames), waiting.bytes)
-        } else {
-            let frames: VecDeque<Bytes> = waiting.frames.drain(..most).collect();
-            let bytes = frames.iter().map(Bytes::len).sum::<usize>() - waiting.begun;
-            (frames, bytes)
-        };
-        frames.make_contiguous();
-        (waiting.lent, waiting.lent_bytes) = (frames.len(), bytes);
-        Some(Lent { frames, bytes, begun: waiting.begun })
+        let lent = Lent { frames: std::mem::take(&mut waiting.frames), bytes: waiting.bytes, begun: waiting.begun };
+        (waiting.lent, waiting.lent_bytes) = (lent.frames.len(), lent.bytes);
+        Some(lent)
     }
 
     /// Takes lent frames back: those that were not written come first again.
@@ -267,7 +252,7 @@ impl Outbox {
             return true;
         }
         if waiting.closing {
-            waiting.frames = VecDeque::new();
+            waiting.frames = Vec::new();
         } else {
             self.waiting.take().into_iter().for_each(spare::keep);
         }
@@ -283,22 +268,6 @@ impl Outbox {
 }
 
 impl Waiting {
-    /// Nothing yet, with room in `frames`.
-    fn with(frames: VecDeque<Bytes>) -> Waiting {
-        Waiting {
-            frames,
-            bytes: 0,
-            begun: 0,
-            taken: 0,
-            pong: 0,
-            missed: 0,
-            closing: false,
-            lent: 0,
-            lent_bytes: 0,
-            abandoned: false,
-        }
-    }
-
     fn len(&self) -> usize {
         self.frames.len() + self.lent
     }
@@ -308,21 +277,21 @@ impl Waiting {
     }
 
     fn take_back(&mut self, mut lent: Lent) {
-        self.taken += (self.lent - lent.frames.len()) as u64;
+        self.pong = self.pong.saturating_sub(self.lent - lent.frames.len());
         self.bytes = self.bytes - self.lent_bytes + lent.bytes;
         self.begun = lent.begun;
         (self.lent, self.lent_bytes) = (0, 0);
         lent.frames.append(&mut self.frames);
         self.frames = lent.frames;
         if std::mem::take(&mut self.abandoned) {
-            let close = self.frames.pop_back();
+            let close = self.frames.pop();
             self.keep_begun();
             close.into_iter().for_each(|close| self.append(close));
         }
         if self.frames.is_empty() {
             self.tell_missed();
         } else if self.frames.capacity() > KEPT_FRAMES && self.frames.len() < self.frames.capacity() / 8 {
-            // A burst is over. Shrinking to a quarter leaves room, so that the ring does not grow and shrink in turns.
+            // A burst is over. Shrinking to a quarter leaves room, so that the list does not grow and shrink in turns.
             let kept = (self.frames.capacity() / 4).max(KEPT_FRAMES);
             self.frames.shrink_to(kept);
         }
@@ -334,23 +303,24 @@ impl Waiting {
         self.bytes = self.frames.iter().map(Bytes::len).sum::<usize>() - self.begun;
     }
 
-    /// Nothing is missed behind a close.
+    /// Tells what was missed, if anything was: before the next message, before a close, or when all is written.
     fn tell_missed(&mut self) {
         if self.missed > 0 {
-            self.append(missed_notice(self.missed));
-            self.missed = 0;
+            let missed = std::mem::take(&mut self.missed);
+            self.append(missed_notice(missed));
         }
     }
 
     fn append(&mut self, frame: Bytes) {
         self.bytes += frame.len();
-        if self.frames.capacity() == 0 {
+        if self.frames.len() == self.frames.capacity() {
             self.frames.reserve(FIRST_FRAMES);
         }
-        self.frames.push_back(frame);
+        self.frames.push(frame);
     }
 }
 
+#[cold]
 fn missed_notice(missed: u64) -> Bytes {
     ws::encode(Opcode::Text, format!("{{\"missed\":{missed}}}").as_bytes())
 }

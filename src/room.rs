@@ -337,7 +337,7 @@ mod tests {
         say(&mut room, &a, "one");
         say(&mut room, &b, "two");
         for (member, woken) in [(&a, a_woken), (&b, b_woken)] {
-            let lent = member.output().outbox.lend(9).unwrap();
+            let lent = member.output().outbox.lend().unwrap();
             let told: Vec<&[u8]> = lent.frames().iter().map(|frame| &frame[2..]).collect();
             assert_eq!(told, [&b"one"[..], b"two"]);
             member.output().outbox.give_back(lent);
@@ -363,7 +363,7 @@ mod tests {
                 let (flushers, heard) = (flushers.clone(), heard.clone());
                 let member = Member::new(id as u64, &runtime.queue("member"), &terms, move |source, _| {
                     let own = Member::of(source);
-                    let lend = || own.output().outbox.lend(usize::MAX);
+                    let lend = || own.output().outbox.lend();
                     while let Some(mut lent) = lend() {
                         heard.lock().unwrap()[id].extend(lent.frames().iter().map(|frame| frame[2..].to_vec()));
                         lent.advance(usize::MAX);

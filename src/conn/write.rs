@@ -6,7 +6,7 @@
 
 use super::deadlines::Moment;
 use super::{Connection, Signs};
-use crate::io::socket::{self, MAX_PIECES};
+use crate::io::socket;
 
 /// System calls for one connection before others get their turn.
 const WRITES: usize = 16;
@@ -20,7 +20,7 @@ impl Connection {
         let (mut bytes, mut calls) = (0, 0);
         loop {
             // Bound to a name: the outbox is not locked any more when the frames go out.
-            let lent = self.member().output().outbox.lend(MAX_PIECES);
+            let lent = self.member().output().outbox.lend();
             let Some(mut lent) = lent else { break };
             calls += 1;
             let sent = socket::write_together(&self.socket, lent.frames(), lent.begun());

@@ -5,7 +5,6 @@
 //! bounded size; nothing of its former owner is left in it.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 
 use super::{FIRST_FRAMES, KEPT_FRAMES, Waiting};
 
@@ -22,16 +21,18 @@ thread_local! {
 pub(super) fn take() -> Box<Waiting> {
     // Fails on a thread that is ending and has dropped its own.
     let spare = SPARES.try_with(|spares| spares.borrow_mut().pop());
-    spare.ok().flatten().unwrap_or_else(|| Box::new(Waiting::with(VecDeque::with_capacity(FIRST_FRAMES))))
+    spare
+        .ok()
+        .flatten()
+        .unwrap_or_else(|| Box::new(Waiting { frames: Vec::with_capacity(FIRST_FRAMES), ..Waiting::default() }))
 }
 
 /// Keeps the memory of an outbox in which nothing waits any more.
-pub(super) fn keep(mut waiting: Box<Waiting>) {
+pub(super) fn keep(waiting: Box<Waiting>) {
+    debug_assert!(waiting.is_empty() && !waiting.closing && waiting.bytes + waiting.begun + waiting.pong == 0);
     if !(FIRST_FRAMES..=KEPT_FRAMES).contains(&waiting.frames.capacity()) {
         return;
     }
-    debug_assert!(waiting.is_empty());
-    *waiting = Waiting::with(std::mem::take(&mut waiting.frames));
     let _ = SPARES.try_with(|spares| {
         let mut spares = spares.borrow_mut();
         if spares.len() < KEPT {
@@ -55,7 +56,7 @@ mod tests {
         let mut outboxes: Vec<Outbox> = (0..outboxes).map(|_| Outbox::new()).collect();
         outboxes.iter_mut().for_each(|outbox| (0..frames).for_each(|_| _ = outbox.push_own(Bytes::from_static(b"x"))));
         for outbox in &mut outboxes {
-            let mut lent = outbox.lend(usize::MAX).unwrap();
+            let mut lent = outbox.lend().unwrap();
             lent.advance(frames);
             assert!(!outbox.give_back(lent));
         }
@@ -82,14 +83,11 @@ mod tests {
         let mut outbox = Outbox::new();
         outbox.push_own(Bytes::from_static(b"data"));
         outbox.push_pong(b"");
-        let mut lent = outbox.lend(1).unwrap();
-        lent.advance(2);
-        outbox.give_back(lent);
-        let mut lent = outbox.lend(2).unwrap();
-        lent.advance(usize::MAX);
-        outbox.give_back(lent);
-        let spare = take();
-        let new = Waiting::with(VecDeque::new());
-        assert_eq!(format!("{spare:?}"), format!("{new:?}"));
+        for written in [2, usize::MAX] {
+            let mut lent = outbox.lend().unwrap();
+            lent.advance(written);
+            outbox.give_back(lent);
+        }
+        assert_eq!(format!("{:?}", take()), format!("{:?}", Waiting::default()));
     }
 }
