@@ -236,17 +236,10 @@ impl Connection {
 
     /// Moves on to closing when a close waits in the outbox, whoever put it there.
     fn notice_close(&mut self) {
-        if matches!(self.phase, Phase::Closing { .. }) {
-            return;
+        if self.member().is_closing() && !matches!(self.phase, Phase::Closing { .. }) {
+            let close = self.member().output().close.as_deref().cloned();
+            self.end_phase(close);
         }
-        let close = {
-            let output = self.member().output();
-            if !output.outbox.is_closing() {
-                return;
-            }
-            output.close.as_deref().cloned()
-        };
-        self.end_phase(close);
     }
 
     /// Tells the handler that it is over, once, and moves on to closing.

@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     output: Mutex<Output>,
     /// Whether the owner runs now and will flush when done. Only read and written on the owner's queue.
     in_turn: AtomicBool,
+    /// Whether a close was queued: what the outbox knows, for the owner, who asks again and again.
+    closing: AtomicBool,
     /// Cost of what was said and not told, and the bit [`WAITING`].
     ahead: AtomicU32,
     terms: Arc<Terms>,
@@ -80,6 +82,7 @@ impl Member {
             id,
             output: Mutex::new(Output { outbox: Outbox::new(), close: None }),
             in_turn: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             ahead: AtomicU32::new(0),
             terms: terms.clone(),
         };
@@ -123,6 +126,20 @@ impl Member {
         self.shared().in_turn.store(false, Ordering::Relaxed);
     }
 
+    /// Whether a close was queued by the owner, or by who woke it then.
+    pub(crate) fn is_closing(&self) -> bool {
+        // Relaxed: whoever sets it wakes the owner afterwards, and that orders it before the turn that has to see it. A turn
+        // that runs meanwhile may see it or not, as if the close had come earlier or later.
+        self.shared().closing.load(Ordering::Relaxed)
+    }
+
+    /// A close waits in `output`, for the reason `close`.
+    fn ends(&self, output: &mut Output, close: Close) {
+        output.close = Some(Box::new(close));
+        // Relaxed: see `is_closing`.
+        self.shared().closing.store(true, Ordering::Relaxed);
+    }
+
     /// Queues a message from anywhere. The policy for slow members holds.
     pub(crate) fn push(&self, frame: Bytes) -> bool {
         let pushed = {
@@ -130,7 +147,7 @@ impl Member {
             let Terms { limits, slow_members, .. } = &*self.shared().terms;
             let pushed = output.outbox.push(frame, limits, *slow_members);
             if pushed == Push::Full {
-                output.close = Some(Box::new(Close::new(CloseCode::TRY_AGAIN, "too slow")));
+                self.ends(&mut output, Close::new(CloseCode::TRY_AGAIN, "too slow"));
             }
             pushed
         };
@@ -177,7 +194,7 @@ impl Member {
             let mut output = self.output();
             let pushed = output.outbox.push_close(frame);
             if pushed != Push::Closing {
-                output.close = Some(Box::new(close));
+                self.ends(&mut output, close);
             }
             pushed
         };

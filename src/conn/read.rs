@@ -60,10 +60,8 @@ impl Connection {
             Phase::Closing { .. } => !self.is(Signs::ENDED) && !self.is(Signs::BROKEN),
             // One answer at a time.
             Phase::Head { .. } => self.member().output().outbox.is_empty(),
-            Phase::Open(_) => {
-                let output = self.member().output();
-                !(output.outbox.is_closing() || self.is(Signs::BLOCKED) && output.outbox.bytes() > BACKLOG)
-            }
+            Phase::Open(_) if self.member().is_closing() => false,
+            Phase::Open(_) => !self.is(Signs::BLOCKED) || self.member().output().outbox.bytes() <= BACKLOG,
         }
     }
 
@@ -312,12 +310,11 @@ impl Connection {
                 }
             }
             turn.frames_left -= 1;
-            let output = self.member().output();
-            if output.outbox.is_closing() || output.outbox.bytes() > BACKLOG.max(self.hub.terms.limits.outbox_bytes) {
+            // As a rule that was all.
+            if input.is_empty() || self.member().is_closing() || self.member().is_ahead() {
                 break;
             }
-            drop(output);
-            if self.member().is_ahead() {
+            if self.member().output().outbox.bytes() > BACKLOG.max(self.hub.terms.limits.outbox_bytes) {
                 break;
             }
         }
