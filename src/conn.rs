@@ -78,6 +78,21 @@ enum Stage {
     Over,
 }
 
+/// A turn. Unless it comes to its end and says that the connection goes on, that is dropped: one that panicked, too, rather than
+/// to leave the connection half changed.
+struct InTurn<'a> {
+    stage: &'a mut Stage,
+    goes_on: bool,
+}
+
+impl Drop for InTurn<'_> {
+    fn drop(&mut self) {
+        if !self.goes_on {
+            *self.stage = Stage::Over;
+        }
+    }
+}
+
 /// One connection. See the module.
 pub(crate) struct Connection {
     hub: Arc<Hub>,
@@ -140,16 +155,14 @@ impl Connection {
         let place = hub.enter();
         let mut stage = Stage::Accepted { hub: hub.clone(), socket, place, refused };
         let member = Member::new(id, &queue, &hub.terms, move |own, bits| {
-            // Taken out for the turn: should a turn panic, the connection is dropped rather than left half changed.
-            let mut this = match std::mem::replace(&mut stage, Stage::Over) {
-                Stage::Accepted { hub, socket, place, refused } => {
-                    Connection::begin(hub, Member::of(own), socket, place, refused)
-                }
-                Stage::Serving(this) => this,
-                Stage::Over => return,
-            };
-            if this.turn(bits) {
-                stage = Stage::Serving(this);
+            if let Stage::Accepted { .. } = stage
+                && let Stage::Accepted { hub, socket, place, refused } = std::mem::replace(&mut stage, Stage::Over)
+            {
+                stage = Stage::Serving(Connection::begin(hub, Member::of(own), socket, place, refused));
+            }
+            let mut turn = InTurn { stage: &mut stage, goes_on: false };
+            if let Stage::Serving(this) = turn.stage {
+                turn.goes_on = this.turn(bits);
             }
         });
         hub.seat(place, member.source());
@@ -250,35 +263,12 @@ impl Connection {
             self.hub.terms.metrics.sockets.add(-1);
             self.hub.terms.metrics.closed(close.code.0);
             let Open { mut handler, .. } = open;
-            self.guard(|| {
+            guard(&self.hub, &self.conn, || {
                 handler.close(&self.conn, &close);
                 // Dropped here: what a handler does when dropped is the user's code, too.
                 drop(handler);
             });
         }
-    }
-
-    /// Runs a handler's code: its panic ends this connection only.
-    fn guard<R>(&self, user: impl FnOnce() -> R) -> Option<R> {
-        match catch_unwind(AssertUnwindSafe(user)) {
-            Ok(value) => Some(value),
-            Err(panic) => {
-                let said = panic
-                    .downcast_ref::<&str>()
-                    .copied()
-                    .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-                log::error!("a handler of {} panicked: {}", self.member().queue().label(), said.unwrap_or("(no text)"));
-                self.hub.terms.metrics.handler_panics.add(1);
-                self.close(Close::new(CloseCode::FAILED, "the server failed"));
-                None
-            }
-        }
-    }
-
-    /// Queues a close frame.
-    fn close(&self, close: Close) {
-        let frame = close.frame();
-        self.member().close(close, frame);
     }
 
     /// Refuses a request and ends the connection. `head_only`: whoever asked for a head gets no body.
@@ -292,11 +282,9 @@ impl Connection {
     /// The server is about to stop: from here on no message is accepted.
     fn stop(&mut self) {
         self.signs.insert(Signs::STOPPED);
-        let mut phase = std::mem::replace(&mut self.phase, Phase::Closing { told: false });
-        if let Phase::Open(open) = &mut phase {
-            self.guard(|| open.handler.drain(&self.conn));
+        if let Phase::Open(open) = &mut self.phase {
+            guard(&self.hub, &self.conn, || open.handler.drain(&self.conn));
         }
-        self.phase = phase;
     }
 
     /// The server stops: says so.
@@ -304,7 +292,7 @@ impl Connection {
         match &self.phase {
             Phase::Head { idle: true } => self.end_phase(None),
             Phase::Head { .. } => self.reject(&Reject::busy("the server is stopping"), false),
-            Phase::Open(_) => self.close(Close::new(CloseCode::AWAY, "the server is stopping")),
+            Phase::Open(_) => self.conn.close(CloseCode::AWAY, "the server is stopping"),
             Phase::Closing { .. } => {}
         }
     }
@@ -411,6 +399,21 @@ impl Connection {
             socket::end_sending(&self.socket);
         }
         self.is(Signs::ENDED)
+    }
+}
+
+/// Runs a handler's code: its panic ends this connection only.
+fn guard<R>(hub: &Hub, conn: &Conn, user: impl FnOnce() -> R) -> Option<R> {
+    match catch_unwind(AssertUnwindSafe(user)) {
+        Ok(value) => Some(value),
+        Err(panic) => {
+            let said =
+                panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            log::error!("a handler of {} panicked: {}", conn.queue().label(), said.unwrap_or("(no text)"));
+            hub.terms.metrics.handler_panics.add(1);
+            conn.close(CloseCode::FAILED, "the server failed");
+            None
+        }
     }
 }
 

@@ -145,6 +145,7 @@ impl Outbox {
 
     /// Queues a message's frame. An empty outbox takes a frame of any size; otherwise both limits hold, the frame included, and
     /// `policy` says what happens to a member that is beyond them.
+    #[inline]
     pub fn push(&mut self, frame: Bytes, limits: &Limits, policy: SlowMember) -> Push {
         let Some((waiting, first)) = self.open() else { return Push::Closing };
         let (mut frames, mut bytes) = (waiting.len() + 1, waiting.bytes.saturating_add(frame.len()));
@@ -311,6 +312,7 @@ impl Waiting {
         }
     }
 
+    #[inline]
     fn append(&mut self, frame: Bytes) {
         self.bytes += frame.len();
         if self.frames.len() == self.frames.capacity() {

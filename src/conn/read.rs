@@ -5,7 +5,7 @@
 //! Reading stops while the peer itself does not take what waits for it, and while its room has not told what it said before.
 
 use super::deadlines::Moment;
-use super::{Connection, Open, Phase, Signs, Unread};
+use super::{Connection, Open, Phase, Signs, Unread, guard};
 use crate::directory::Seat;
 use crate::handler::{Echo, Handler, InRoom};
 use crate::http::{self, Method, Reject, Request, Response};
@@ -234,7 +234,7 @@ impl Connection {
             }
             Route::Handler(factory, _) => {
                 hub.origins.check(request)?;
-                let made = self.guard(|| factory(request));
+                let made = guard(&self.hub, &self.conn, || factory(request));
                 made.unwrap_or_else(|| Err(Reject::new(500, "the handler of this path failed")))?
             }
         };
@@ -257,7 +257,7 @@ impl Connection {
         self.hub.terms.metrics.sockets.add(1);
         // Before the handler is told: whatever it makes others send comes behind the answer.
         self.member().output().outbox.push_own(ws::accept(upgrade));
-        self.guard(|| handler.open(&self.conn, request));
+        guard(&self.hub, &self.conn, || handler.open(&self.conn, request));
         self.phase = Phase::Open(Open { handler, decoder: Decoder::new(Role::Server) });
     }
 
@@ -277,18 +277,15 @@ impl Connection {
 
     /// Handles frames until there are no more bytes, or enough for this turn.
     fn frames(&mut self, input: &mut &mut [u8], turn: &mut Turn) {
-        // Out of `self` for the time of the loop, so that handler and connection can both be used.
-        let mut phase = std::mem::replace(&mut self.phase, Phase::Closing { told: false });
-        let Phase::Open(open) = &mut phase else {
-            self.phase = phase;
-            return;
-        };
-        while turn.frames_left > 0 && !input.is_empty() {
+        while turn.frames_left > 0
+            && !input.is_empty()
+            && let Phase::Open(open) = &mut self.phase
+        {
             match open.decoder.decode(input, &self.hub.terms.limits) {
                 Ok(None) => break,
                 Ok(Some(Event::Message(message))) => {
                     turn.messages += 1;
-                    self.guard(|| open.handler.message(&self.conn, message));
+                    guard(&self.hub, &self.conn, || open.handler.message(&self.conn, message));
                 }
                 Ok(Some(Event::Ping(payload))) => {
                     // An outbox keeps the latest pong only. Whoever takes what is sent gets one for each ping.
@@ -318,7 +315,6 @@ impl Connection {
                 break;
             }
         }
-        self.phase = phase;
         self.notice_close();
     }
 }

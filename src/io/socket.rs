@@ -2,7 +2,7 @@
 //!
 //! Not for: waiting (`poller`) and protocols. Rule: what would block is `None`, not an error.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -146,13 +146,12 @@ pub fn write_together(stream: &TcpStream, pieces: &[impl AsRef<[u8]>], begun: us
     }
     let bytes = first.len() + others.iter().map(|piece| piece.as_ref().len()).sum::<usize>();
     if bytes <= (1 + others.len()) * SMALL {
-        let mut together = TOGETHER.take();
-        together.clear();
-        together.extend_from_slice(first);
-        others.iter().for_each(|piece| together.extend_from_slice(piece.as_ref()));
-        let sent = write_gathered(stream, &[IoSlice::new(&together)]);
-        TOGETHER.set(together);
-        return sent;
+        return TOGETHER.with_borrow_mut(|together| {
+            together.clear();
+            together.extend_from_slice(first);
+            others.iter().for_each(|piece| together.extend_from_slice(piece.as_ref()));
+            write_gathered(stream, &[IoSlice::new(together)])
+        });
     }
     let mut list = [IoSlice::new(&[]); MAX_PIECES];
     list[0] = IoSlice::new(first);
@@ -175,16 +174,18 @@ pub fn reset_on_close(stream: &TcpStream) {
 thread_local! {
     static BUFFER: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
     /// Where small pieces are put together: at most `MAX_PIECES * SMALL` bytes.
-    static TOGETHER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    static TOGETHER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Lends this thread's read buffer for the time of `f`. A connection that has nothing to read holds no buffer.
 pub fn with_read_buffer<R>(f: impl FnOnce(&mut [u8]) -> R) -> R {
-    // Taken, not borrowed: code that `f` runs may come here again and then gets a buffer of its own.
-    let mut buffer = BUFFER.take().unwrap_or_else(|| vec![0; READ_BUFFER].into_boxed_slice());
-    let result = f(&mut buffer);
-    BUFFER.set(Some(buffer));
-    result
+    BUFFER.with(|kept| {
+        // Taken, not borrowed: code that `f` runs may come here again and then gets a buffer of its own.
+        let mut buffer = kept.take().unwrap_or_else(|| vec![0; READ_BUFFER].into_boxed_slice());
+        let result = f(&mut buffer);
+        kept.set(Some(buffer));
+        result
+    })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::str;
 use bytes::Bytes;
 use tungstenite::protocol::frame::FrameHeader;
 
-use super::{CONTROL_BYTES, Close, CloseCode, HEAD_ROOM, Message, Opcode, apply_mask, head_len, is_text, write_head};
+use super::{CONTROL_BYTES, Close, CloseCode, HEAD_ROOM, Message, Opcode, apply_mask, is_text};
 use crate::limits::Limits;
 
 /// Most bytes of a frame's header: two, eight for a long length, four of mask.
@@ -184,11 +184,7 @@ fn whole_frame(role: Role, input: &mut &mut [u8], limits: &Limits) -> Result<Opt
     if text && !is_text(payload) {
         return Err(not_utf8());
     }
-    let mut frame = Vec::with_capacity(head_len(payload.len()) + payload.len());
-    write_head(&mut frame, true, head.opcode, payload.len(), None);
-    let head = frame.len() as u8;
-    frame.extend_from_slice(payload);
-    Ok(Some(Event::Message(Message { frame: Bytes::from(frame), head, text })))
+    Ok(Some(Event::Message(Message::copied(text, payload))))
 }
 
 /// Refuses a data frame that cannot begin a message.
