@@ -99,7 +99,7 @@ impl Metrics {
     /// The slot of the worker that runs the caller.
     pub(crate) fn traffic(&self) -> &Traffic {
         let index = Runtime::current_parker().unwrap_or(0);
-        &self.traffic[index % self.traffic.len()]
+        self.traffic.get(index).unwrap_or(&self.traffic[0])
     }
 
     /// Counts a WebSocket that ended with `code`.

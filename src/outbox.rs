@@ -261,6 +261,7 @@ impl Outbox {
     }
 
     /// What waits, and whether that is nothing; `None` when nothing can be queued any more.
+    #[inline]
     fn open(&mut self) -> Option<(&mut Waiting, bool)> {
         let waiting = self.waiting.get_or_insert_with(spare::take);
         let first = waiting.is_empty();

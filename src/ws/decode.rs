@@ -5,13 +5,11 @@
 //! header shows to be wrong is refused on the header, before its payload; text is checked as its bytes arrive; the memory
 //! that a peer can claim grows with what it sent, not with what it announced; once closed, further bytes are thrown away.
 
-use std::io::Cursor;
 use std::str;
 
 use bytes::Bytes;
-use tungstenite::protocol::frame::FrameHeader;
 
-use super::{CONTROL_BYTES, Close, CloseCode, HEAD_ROOM, Message, Opcode, apply_mask, is_text};
+use super::{CONTROL_BYTES, Close, CloseCode, HEAD_ROOM, Message, Opcode, apply_mask, head_len, is_text};
 use crate::limits::Limits;
 
 /// Most bytes of a frame's header: two, eight for a long length, four of mask.
@@ -128,7 +126,8 @@ impl Head {
         let Some(&second) = input.get(1) else {
             return Ok(None);
         };
-        match (role, second & 0x80 != 0) {
+        let is_masked = second & 0x80 != 0;
+        match (role, is_masked) {
             (Role::Server, false) => return Err(breach("a client must mask its frames")),
             (Role::Client, true) => return Err(breach("a server must not mask its frames")),
             _ => {}
@@ -136,27 +135,28 @@ impl Head {
         if opcode.is_control() && usize::from(second & 0x7F) > CONTROL_BYTES {
             return Err(breach("a control frame has at most 125 bytes"));
         }
-        if usize::from(second & 0x7F) <= CONTROL_BYTES {
-            // The usual case: the length is in the second byte.
-            let used = if second & 0x80 == 0 { 2 } else { 6 };
-            let Some(mask) = input.get(2..used) else { return Ok(None) };
-            let mask = mask.try_into().unwrap_or_default();
-            return Ok(Some((Head { last, opcode, mask, payload: u64::from(second & 0x7F) }, used)));
-        }
-        let mut cursor = Cursor::new(&input[..input.len().min(HEAD_BYTES)]);
-        // The opcode was checked, so the reader has nothing left to complain about.
-        let parsed = FrameHeader::parse(&mut cursor).map_err(|_| breach("malformed frame header"))?;
-        let Some((header, payload)) = parsed else {
-            return Ok(None);
+        let (payload, used) = match second & 0x7F {
+            126 => {
+                let Some(long) = input[2..].first_chunk() else { return Ok(None) };
+                (u16::from_be_bytes(*long).into(), 4)
+            }
+            127 => {
+                let Some(long) = input[2..].first_chunk() else { return Ok(None) };
+                (u64::from_be_bytes(*long), 10)
+            }
+            short => (short.into(), 2),
         };
         if payload >> 63 != 0 {
             return Err(breach("the top bit of a length must be clear"));
         }
-        let used = cursor.position() as usize;
-        if used != header.len(payload) {
+        if used != head_len(payload) {
             return Err(breach("a length must be written in as few bytes as possible"));
         }
-        Ok(Some((Head { last, opcode, mask: header.mask.unwrap_or_default(), payload }, used)))
+        if !is_masked {
+            return Ok(Some((Head { last, opcode, mask: [0; 4], payload }, used)));
+        }
+        let Some(mask) = input[used..].first_chunk() else { return Ok(None) };
+        Ok(Some((Head { last, opcode, mask: *mask, payload }, used + mask.len())))
     }
 }
 
