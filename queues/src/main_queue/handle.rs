@@ -253,10 +253,12 @@ impl MainHandle {
         let (mut f, mut result) = (Some(f), None);
         let mut body = || result = f.take().map(catch::catch);
         let timed = Arc::new(Timed::new(site, &mut body));
-        // Refused: dropped here, which ends the wait below at once.
-        drop(self.shared.inbox.push(Entry::waiter(timed.clone()), |entry| entry));
         let begin = now();
-        match timed.wait(when) {
+        let claim = timed.push_and_wait(when, || {
+            // Refused: dropped here, which ends the wait at once.
+            drop(self.shared.inbox.push(Entry::waiter(timed.clone()), |entry| entry));
+        });
+        match claim {
             Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: begin.elapsed() }),
             Claim::Dropped => Err(gone()),
             _ => match result {
