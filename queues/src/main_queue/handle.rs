@@ -145,7 +145,7 @@ impl MainHandle {
         self.submit_at(f, Location::caller());
     }
 
-    pub(super) fn submit_at<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) {
+    pub(crate) fn submit_at<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) {
         if let Err(entry) = self.shared.inbox.push(Entry::block(f, site), |entry| entry) {
             self.shared.refuse(site);
             drop(entry);
