@@ -31,6 +31,7 @@ use std::sync::Arc;
 use crossbeam_utils::CachePadded;
 
 use crate::block::{Discard, Node, Runnable};
+use crate::catch;
 use crate::park::Parker;
 use crate::qos::Qos;
 use crate::sync::atomic::{
@@ -51,7 +52,7 @@ use slot::Slot;
 pub(crate) use slot::Stuck;
 use worker::Local;
 pub use worker::blocking;
-pub(crate) use worker::{Mark, current, current_parker};
+pub(crate) use worker::{Mark, current, current_parker, wait_for};
 
 /// Everything runs.
 const OPEN: u8 = 0;
@@ -240,7 +241,8 @@ impl Pool {
     #[cold]
     fn unpark(&self, parker: usize) {
         self.counts.wakes.fetch_add(1, Relaxed);
-        self.parkers[parker].unpark();
+        // Who is woken is no sleeper any more: were the parker's panic to pass through here, nobody would wake that worker.
+        catch::never_unwinds(|| self.parkers[parker].unpark());
     }
 
     /// Is there something that some thread could take?
@@ -321,12 +323,14 @@ impl Pool {
         let before = self.blocks();
         // Twice, with the work in between: a worker that took the last runnable after the first look is seen by the second,
         // or has counted what it ran.
-        self.outside.load(Acquire) == 0
-            && resting()
-            && !self.has_work()
-            && !self.slots().any(|slot| slot.exposed.has_own())
-            && resting()
-            && self.blocks() == before
+        self.monitor.at_rest(|| {
+            self.outside.load(Acquire) == 0
+                && resting()
+                && !self.has_work()
+                && !self.slots().any(|slot| slot.exposed.has_own())
+                && resting()
+                && self.blocks() == before
+        })
     }
 
     /// The threads that sit in a block now.
@@ -375,9 +379,7 @@ impl Pool {
         self.phase.store(STOPPED, SeqCst);
         // Partner: the fence in `notify`; see `submit_from_outside`.
         fence(SeqCst);
-        for parker in &self.parkers {
-            parker.unpark();
-        }
+        catch::never_unwinds(|| self.parkers.iter().for_each(|parker| parker.unpark()));
         self.crew.wake_all();
         self.monitor.wake();
         self.discard_shared();
