@@ -10,6 +10,7 @@
 //! - Whoever wants to end a WebSocket queues a close in the outbox; the turn that finds it there moves on to [`Phase::Closing`].
 //! - One entry at most among the hub's deadlines, for the earliest. A deadline that moves into the future does not touch it: it
 //!   comes in vain and is set again. So messages cost no timer work, and without connections nothing ticks.
+//! - The clock is read where the time is noted: not at all by a turn that only writes, which is most of them in a room.
 //! - An idle connection owns no buffer, and what only a busy one needs is made for it (`tests/memory.rs` counts every byte).
 
 mod deadlines;
@@ -190,7 +191,6 @@ impl Connection {
 
     /// One run on the queue. `false`: the connection is over and is to be dropped.
     fn turn(&mut self, bits: u64) -> bool {
-        let now = self.hub.now();
         self.member().begin_turn();
         if bits & READABLE != 0 {
             self.signs.insert(Signs::READABLE);
@@ -208,6 +208,7 @@ impl Connection {
             self.leave();
         }
         if bits & TICK != 0 {
+            let now = self.hub.now();
             // Any other is still among the deadlines.
             self.expected = self.expected.filter(|at| *at > now);
             self.tick(now);
@@ -220,17 +221,17 @@ impl Connection {
             bits & !(READABLE | WRITABLE | HANGUP | FLUSH | RESUME | TICK | STOP | AWAY | ABORT | MORE),
             0
         );
-        let more = !self.is(Signs::BROKEN) && self.read(now);
-        self.write(now);
+        let more = !self.is(Signs::BROKEN) && self.read();
+        self.write();
         self.notice_close();
         self.member().end_turn();
-        if self.is_over(now) {
+        if self.is_over() {
             return false;
         }
         if more || self.has_input() {
             self.member().signal(MORE);
         }
-        self.set_deadline(now);
+        self.set_deadline();
         true
     }
 
@@ -364,19 +365,19 @@ impl Connection {
     }
 
     /// Sees to it that a turn comes no later than the earliest deadline.
-    fn set_deadline(&mut self, now: Moment) {
+    fn set_deadline(&mut self) {
         let comes_later = |deadline: &Moment| self.expected.is_none_or(|at| at > *deadline);
         // Input that is not wanted only takes a deadline away: as a rule one comes in time for all, and nothing need be asked.
         if self.deadline(true).is_some_and(|deadline| comes_later(&deadline))
             && let Some(deadline) = self.deadline(self.wants_input()).filter(comes_later)
         {
             let former = self.expected.replace(deadline);
-            self.hub.expect(self.place, former, deadline, now);
+            self.hub.expect(self.place, former, deadline);
         }
     }
 
     /// Whether the connection is to be dropped. Moves on when all is written.
-    fn is_over(&mut self, now: Moment) -> bool {
+    fn is_over(&mut self) -> bool {
         if self.is(Signs::BROKEN) {
             self.end_phase(None);
             return true;
@@ -395,7 +396,7 @@ impl Connection {
         }
         if !*told {
             *told = true;
-            self.since = now;
+            self.since = self.hub.now();
             socket::end_sending(&self.socket);
         }
         self.is(Signs::ENDED)

@@ -142,7 +142,8 @@ impl Hub {
     }
 
     /// The connection at `place` wants a turn at `at`, and no more at `former`.
-    pub(super) fn expect(&self, place: u32, former: Option<Moment>, at: Moment, now: Moment) {
+    pub(super) fn expect(&self, place: u32, former: Option<Moment>, at: Moment) {
+        let now = self.now();
         let mut alarm = self.alarm();
         if let Some(former) = former {
             alarm.deadlines.remove(former, place);

@@ -4,7 +4,6 @@
 //! Rules: a turn reads at most one lent buffer and decodes a stated number of frames; what it had no time for waits in `unread`.
 //! Reading stops while the peer itself does not take what waits for it, and while its room has not told what it said before.
 
-use super::deadlines::Moment;
 use super::{Connection, Open, Phase, Signs, Unread, guard};
 use crate::directory::Seat;
 use crate::handler::{Echo, Handler, InRoom};
@@ -19,15 +18,14 @@ const BACKLOG: usize = 64 * 1024;
 
 /// What a turn has read so far.
 struct Turn {
-    now: Moment,
     frames_left: usize,
     messages: u64,
 }
 
 impl Connection {
     /// Reads and handles what there is. `true`: there is more, for another turn.
-    pub(super) fn read(&mut self, now: Moment) -> bool {
-        let mut turn = Turn { now, frames_left: self.hub.terms.limits.turn_frames, messages: 0 };
+    pub(super) fn read(&mut self) -> bool {
+        let mut turn = Turn { frames_left: self.hub.terms.limits.turn_frames, messages: 0 };
         let mut bytes = 0;
         if !self.unread_is_partial() && self.wants_input() {
             self.use_unread(&mut turn);
@@ -36,7 +34,7 @@ impl Connection {
             bytes += self.read_once(&mut turn);
         }
         if bytes > 0 && matches!(self.phase, Phase::Open(_)) {
-            self.since = now;
+            self.since = self.hub.now();
             self.signs.remove(Signs::PINGED);
         }
         if bytes > 0 || turn.messages > 0 {
@@ -174,7 +172,7 @@ impl Connection {
         if let Phase::Head { idle } = &mut self.phase
             && *idle
         {
-            (self.since, *idle) = (turn.now, false);
+            (self.since, *idle) = (self.hub.now(), false);
         }
         match http::parse_more(input, unread.seen, &self.hub.terms.limits) {
             Ok(None) => {
@@ -187,7 +185,7 @@ impl Connection {
                 unread.skip = request.body();
                 self.hub.terms.metrics.requests.add(1);
                 match self.serve(&request) {
-                    Ok(Some(response)) => self.respond(&request, &response, turn),
+                    Ok(Some(response)) => self.respond(&request, &response),
                     Ok(None) => {}
                     Err(reject) => self.reject(&reject, request.method() == Method::Head),
                 }
@@ -261,15 +259,15 @@ impl Connection {
         self.phase = Phase::Open(Open { handler, decoder: Decoder::new(Role::Server) });
     }
 
-    fn respond(&mut self, request: &Request, response: &Response, turn: &Turn) {
+    fn respond(&mut self, request: &Request, response: &Response) {
         let goes_on = request.keep_alive() && !self.hub.is_draining();
         let answer = response.encode(request.method() == Method::Head, goes_on);
         self.member().output().outbox.push_own(answer);
         if goes_on {
-            self.since = turn.now;
+            self.since = self.hub.now();
             self.phase = Phase::Head { idle: true };
             // Often there is room at once, and the next request of a pipeline need not wait for another turn.
-            self.write(turn.now);
+            self.write();
         } else {
             self.end_phase(None);
         }
@@ -290,7 +288,7 @@ impl Connection {
                 Ok(Some(Event::Ping(payload))) => {
                     // An outbox keeps the latest pong only. Whoever takes what is sent gets one for each ping.
                     if !self.is(Signs::BLOCKED) && !self.member().output().outbox.is_empty() {
-                        self.write(turn.now);
+                        self.write();
                     }
                     self.member().output().outbox.push_pong(&payload);
                 }

@@ -4,7 +4,6 @@
 //! Rules: an empty outbox costs no system call; the outbox is not locked while the system writes, so a room never waits for a
 //! socket; a peer that takes nothing is noticed by the time since it last took something.
 
-use super::deadlines::Moment;
 use super::{Connection, Signs};
 use crate::io::socket;
 
@@ -13,7 +12,7 @@ const WRITES: usize = 16;
 
 impl Connection {
     /// Writes what waits, as far as there is room.
-    pub(super) fn write(&mut self, now: Moment) {
+    pub(super) fn write(&mut self) {
         if self.is(Signs::BLOCKED) || self.is(Signs::BROKEN) {
             return;
         }
@@ -41,7 +40,7 @@ impl Connection {
                 }
                 Ok(None) => {
                     self.signs.insert(Signs::BLOCKED);
-                    self.stalled.get_or_insert(now);
+                    self.stalled.get_or_insert_with(|| self.hub.now());
                     break;
                 }
                 Err(error) => {
