@@ -146,7 +146,7 @@ impl Outbox {
     /// Queues a message's frame. An empty outbox takes a frame of any size; otherwise both limits hold, the frame included, and
     /// `policy` says what happens to a member that is beyond them.
     #[inline]
-    pub fn push(&mut self, frame: Bytes, limits: &Limits, policy: SlowMember) -> Push {
+    pub fn push(&mut self, frame: &Bytes, limits: &Limits, policy: SlowMember) -> Push {
         let Some((waiting, first)) = self.open() else { return Push::Closing };
         let (mut frames, mut bytes) = (waiting.len() + 1, waiting.bytes.saturating_add(frame.len()));
         if waiting.missed > 0 {
@@ -155,7 +155,7 @@ impl Outbox {
         }
         if first || (frames <= limits.outbox_frames && bytes <= limits.outbox_bytes) {
             waiting.tell_missed();
-            waiting.append(frame);
+            waiting.append(frame.clone());
             return Push::Queued { first };
         }
         match policy {

@@ -141,7 +141,7 @@ impl Member {
     }
 
     /// Queues a message from anywhere. The policy for slow members holds.
-    pub(crate) fn push(&self, frame: Bytes) -> bool {
+    pub(crate) fn push(&self, frame: &Bytes) -> bool {
         let pushed = {
             let mut output = self.output();
             let Terms { limits, slow_members, .. } = &*self.shared().terms;
@@ -176,7 +176,7 @@ impl Member {
     /// another queue it is the same as [`push`](Self::push).
     pub(crate) fn answer(&self, frame: Bytes) -> bool {
         if !self.0.queue().is_current() {
-            return self.push(frame);
+            return self.push(&frame);
         }
         let pushed = self.output().outbox.push_own(frame);
         self.wake_unless_in_turn(pushed);
@@ -301,7 +301,7 @@ impl Room {
     /// next message waits until all are told, so that each member hears all in the same order.
     pub(crate) fn broadcast(&mut self, said: &Said) {
         let tell = |members: &[Member], frame: &Bytes| {
-            let told = members.iter().filter(|member| member.push(frame.clone())).count();
+            let told = members.iter().filter(|member| member.push(frame)).count();
             said.from.shared().terms.metrics.traffic().messages_out.add(told as u64);
         };
         if self.members.len() < HUGE {
