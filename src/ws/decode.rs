@@ -109,6 +109,8 @@ struct Head {
 
 impl Head {
     /// Reads a header from the front of `input`; `None` if it is not complete. What its first two bytes show is refused then.
+    // What it returns is larger than what it does.
+    #[inline(always)]
     fn read(role: Role, input: &[u8]) -> Result<Option<(Head, usize)>, Close> {
         let Some(&first) = input.first() else {
             return Ok(None);
