@@ -404,7 +404,14 @@ impl Connection {
 }
 
 /// Runs a handler's code: its panic ends this connection only.
-fn guard<R>(hub: &Hub, conn: &Conn, user: impl FnOnce() -> R) -> Option<R> {
+fn guard(hub: &Hub, conn: &Conn, user: impl FnOnce()) {
+    if caught(hub, conn, user).is_none() {
+        conn.close(CloseCode::FAILED, "the server failed");
+    }
+}
+
+/// Runs a handler's code, or what makes a handler: `None` if it panicked, which is logged and counted.
+fn caught<R>(hub: &Hub, conn: &Conn, user: impl FnOnce() -> R) -> Option<R> {
     match catch_unwind(AssertUnwindSafe(user)) {
         Ok(value) => Some(value),
         Err(panic) => {
@@ -412,7 +419,6 @@ fn guard<R>(hub: &Hub, conn: &Conn, user: impl FnOnce() -> R) -> Option<R> {
                 panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
             log::error!("a handler of {} panicked: {}", conn.queue().label(), said.unwrap_or("(no text)"));
             hub.terms.metrics.handler_panics.add(1);
-            conn.close(CloseCode::FAILED, "the server failed");
             None
         }
     }

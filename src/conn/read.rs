@@ -4,7 +4,7 @@
 //! Rules: a turn reads at most one lent buffer and decodes a stated number of frames; what it had no time for waits in `unread`.
 //! Reading stops while the peer itself does not take what waits for it, and while its room has not told what it said before.
 
-use super::{Connection, Open, Phase, Signs, Unread, guard};
+use super::{Connection, Open, Phase, Signs, Unread, caught, guard};
 use crate::directory::Seat;
 use crate::handler::{Echo, Handler, InRoom};
 use crate::http::{self, Method, Reject, Request, Response};
@@ -232,7 +232,8 @@ impl Connection {
             }
             Route::Handler(factory, _) => {
                 hub.origins.check(request)?;
-                let made = guard(&self.hub, &self.conn, || factory(request));
+                // Only caught: the answer is by HTTP still, and nothing could come behind a close.
+                let made = caught(&self.hub, &self.conn, || factory(request));
                 made.unwrap_or_else(|| Err(Reject::new(500, "the handler of this path failed")))?
             }
         };

@@ -85,6 +85,13 @@ fn a_handler_that_panics_costs_its_own_connection_only() {
 }
 
 #[test]
+fn a_handshake_is_refused_if_its_handler_cannot_be_made() {
+    let server = serve(|b| b.handler("/fails", |_| -> Echo { panic!("as you wish") }));
+    let (answer, _) = Client::ask(server.local_addr(), "/fails");
+    assert_eq!(answer.status, 500, "{}", answer.body);
+}
+
+#[test]
 fn a_handler_has_the_last_word_when_the_server_stops() {
     let (server, told) = teller();
     let mut client = Client::open(server.local_addr(), "/tell");
