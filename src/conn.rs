@@ -192,13 +192,15 @@ impl Connection {
     /// One run on the queue. `false`: the connection is over and is to be dropped.
     fn turn(&mut self, bits: u64) -> bool {
         self.member().begin_turn();
-        if bits & READABLE != 0 {
+        let due = (bits & TICK != 0).then(|| self.hub.now());
+        // Events may be late, too, so before a deadline decides anything the system is asked.
+        if bits & READABLE != 0 || (due.is_some() && self.is(Signs::PINGED)) {
             self.signs.insert(Signs::READABLE);
         }
         if bits & HANGUP != 0 {
             self.signs.insert(Signs::READABLE | Signs::HANGUP);
         }
-        if bits & (WRITABLE | HANGUP) != 0 {
+        if bits & (WRITABLE | HANGUP | TICK) != 0 {
             self.signs.remove(Signs::BLOCKED);
         }
         if bits & STOP != 0 {
@@ -206,12 +208,6 @@ impl Connection {
         }
         if bits & AWAY != 0 {
             self.leave();
-        }
-        if bits & TICK != 0 {
-            let now = self.hub.now();
-            // Any other is still among the deadlines.
-            self.expected = self.expected.filter(|at| *at > now);
-            self.tick(now);
         }
         if bits & ABORT != 0 {
             self.give_up();
@@ -223,6 +219,10 @@ impl Connection {
         );
         let more = !self.is(Signs::BROKEN) && self.read();
         self.write();
+        if let Some(now) = due {
+            self.tick(now);
+            self.write();
+        }
         self.notice_close();
         self.member().end_turn();
         if self.is_over() {
@@ -303,8 +303,10 @@ impl Connection {
         self.signs.insert(Signs::BROKEN);
     }
 
-    /// Sees which deadline has passed.
+    /// Sees which deadline had passed `now`, when the turn began.
     fn tick(&mut self, now: Moment) {
+        // Any other is still among the deadlines.
+        self.expected = self.expected.filter(|at| *at > now);
         let limits = &self.hub.terms.limits;
         if self.stalled.is_some_and(|since| now >= since.after(limits.write_stall)) {
             log::debug!("{}: the peer takes nothing", self.member().queue().label());

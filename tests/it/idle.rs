@@ -1,11 +1,14 @@
 //! Peers that say nothing: those who are there stay, those who are gone are found.
 
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use singletrack::ws::Opcode;
+use singletrack::{Conn, Handler, Limits, Message, Request, RunningServer};
 
 use crate::client::{Client, Heard, connect};
-use crate::{limits, metric, serve, until};
+use crate::{DEADLINE, limits, metric, serve, until};
 
 #[test]
 fn a_silent_peer_is_pinged_and_stays_if_it_answers() {
@@ -51,4 +54,72 @@ fn a_connection_between_requests_is_closed_without_a_word() {
     std::io::Write::write_all(&mut stream, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     assert_eq!(crate::client::read_answer(&mut stream).status, 200);
     assert!(crate::client::try_read_answer(&mut stream).is_none());
+}
+
+/// An echo, whose connection's queue a test can occupy.
+struct Occupied(Sender<Conn>);
+
+impl Handler for Occupied {
+    fn open(&mut self, conn: &Conn, _: &Request) {
+        self.0.send(conn.clone()).unwrap();
+    }
+
+    fn message(&mut self, conn: &Conn, message: Message) {
+        conn.send(message);
+    }
+}
+
+/// A server on which the connections' queues can be occupied.
+fn occupied(limits: Limits) -> (RunningServer, Receiver<Conn>) {
+    let (give, given) = channel();
+    let give = Mutex::new(give);
+    let server = serve(|b| b.limits(limits).handler("/occupied", move |_| Occupied(give.lock().unwrap().clone())));
+    (server, given)
+}
+
+/// Occupies the connection's queue until what is returned is dropped.
+fn occupy(conn: &Conn) -> Sender<()> {
+    let (free, freed) = channel::<()>();
+    conn.queue().submit(move || _ = freed.recv());
+    free
+}
+
+#[test]
+fn an_answer_to_a_ping_that_could_not_be_read_in_time_counts() {
+    let (server, given) = occupied(limits(|l| {
+        l.ping_interval = Duration::from_millis(50);
+        l.ping_jitter = Duration::ZERO;
+        l.pong_timeout = Duration::from_secs(1);
+    }));
+    let mut client = Client::open(server.local_addr(), "/occupied");
+    assert!(matches!(client.hear(), Heard::Ping(_)));
+    let free = occupy(&given.recv_timeout(DEADLINE).unwrap());
+    client.send(Opcode::Pong, b"");
+    // Who is pinged later and never answers is given up later.
+    let _silent = Client::open(server.local_addr(), "/echo");
+    until("the silent one is given up", || metric(server.local_addr(), "gone_total") == 1);
+    drop(free);
+    client.send_text("still here");
+    let heard = std::iter::repeat_with(|| client.hear()).find(|heard| !matches!(heard, Heard::Ping(_)));
+    assert!(matches!(heard, Some(Heard::Message(_))), "{heard:?}");
+}
+
+#[test]
+fn what_a_peer_took_while_nobody_could_look_counts() {
+    const SIZE: usize = 32 << 20;
+    let (server, given) = occupied(limits(|l| l.write_stall = Duration::from_secs(1)));
+    // Stalls, and then has its queue occupied.
+    let stall = || {
+        let client = Client::open(server.local_addr(), "/occupied");
+        let conn = given.recv_timeout(DEADLINE).unwrap();
+        conn.send_binary(&vec![7; SIZE]);
+        until("it was begun", || conn.buffered() < SIZE);
+        (client, occupy(&conn))
+    };
+    let (mut client, free) = stall();
+    let reader = std::thread::spawn(move || client.message().payload().len());
+    let _silent = stall().0;
+    until("who takes nothing is given up", || metric(server.local_addr(), "gone_total") == 1);
+    drop(free);
+    assert_eq!(reader.join().unwrap(), SIZE);
 }
