@@ -169,12 +169,12 @@ impl Pool {
     /// May the calling thread submit? After `shutdown` began only running blocks may, and after its deadline nobody.
     #[inline]
     pub(crate) fn accepts(&self) -> bool {
-        // Relaxed: a submission that races with the beginning of a shutdown counts as earlier.
-        match self.phase.load(Relaxed) {
-            OPEN => true,
-            CLOSING => self.local().is_some(),
-            _ => false,
-        }
+        self.is_open() || self.accepts_from_inside()
+    }
+
+    #[cold]
+    fn accepts_from_inside(&self) -> bool {
+        self.phase.load(Relaxed) == CLOSING && self.local().is_some()
     }
 
     fn local(&self) -> Option<&Local> {
@@ -184,7 +184,17 @@ impl Pool {
     /// Takes a runnable; some worker will run it, unless the pool ended: then it is discarded here and now, and counted.
     #[inline]
     pub(crate) fn submit(&self, runnable: Runnable, place: Place) {
-        let Some(local) = self.local() else { return self.submit_from_outside(runnable) };
+        match self.local() {
+            Some(local) if place == Place::Next && local.push_next(runnable) => {}
+            local => self.submit_otherwise(local, runnable, place),
+        }
+    }
+
+    /// As [`submit`](Self::submit), of what is not simply the next of a thread that has none.
+    // Not inlined, so that a message that hops from queue to queue has a short path.
+    #[inline(never)]
+    fn submit_otherwise(&self, local: Option<&Local>, runnable: Runnable, place: Place) {
+        let Some(local) = local else { return self.submit_from_outside(runnable) };
         if local.push(runnable, place) {
             self.notify();
         }
@@ -264,8 +274,9 @@ impl Pool {
     }
 
     /// Did no shutdown begin yet?
+    #[inline]
     pub(crate) fn is_open(&self) -> bool {
-        // Relaxed: as in `accepts`.
+        // Relaxed: a submission that races with the beginning of a shutdown counts as earlier.
         self.phase.load(Relaxed) == OPEN
     }
 

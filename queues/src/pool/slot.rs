@@ -89,6 +89,13 @@ impl Slot {
         self.state() == RELIEVED
     }
 
+    /// Runs, and holds a parker.
+    #[inline]
+    pub(super) fn is_worker(&self) -> bool {
+        let word = self.word.load(Acquire);
+        word & STATE == RUNNING && word != RUNNING
+    }
+
     /// Runs without a parker.
     pub(super) fn is_hand(&self) -> bool {
         self.word.load(Acquire) == RUNNING

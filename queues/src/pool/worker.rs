@@ -11,7 +11,7 @@ use super::patience::Patience;
 use super::slot::Slot;
 use super::turns::Turns;
 use super::{Place, Pool};
-use crate::block::{Kind, Node, Runnable};
+use crate::block::{self, Kind, Node, Runnable};
 use crate::catch::{self, AbortOnUnwind};
 use crate::qos::Qos;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -65,6 +65,12 @@ impl Local {
 
     pub(super) fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Makes `runnable` the next, if this thread has none, and may hide one: `false` if not.
+    #[inline]
+    pub(super) fn push_next(&self, runnable: Runnable) -> bool {
+        self.slot().is_running() && self.slot().exposed.set_next(runnable)
     }
 
     /// `true`: others can now see something more, and shall hear of it.
@@ -192,12 +198,13 @@ struct Worker<'a> {
 impl Worker<'_> {
     fn work(&mut self) {
         loop {
-            // Relieved, or a hand too many: there is no parker to sleep at, and no need to run.
-            if (self.place.is_relieved() || self.place.is_hand() && self.pool.is_crowded()) && !self.stand_back() {
+            if !self.place.is_worker() && self.shall_stand_back() && !self.stand_back() {
                 return;
             }
             if let Some(runnable) = self.take() {
-                self.found();
+                if self.searching {
+                    self.found();
+                }
                 self.execute(runnable);
                 self.pool.timers.fire_due();
             } else if self.pool.is_stopped() {
@@ -210,20 +217,33 @@ impl Worker<'_> {
         }
     }
 
+    /// Relieved, or a hand too many: there is no parker to sleep at, and no need to run.
+    #[cold]
+    fn shall_stand_back(&self) -> bool {
+        self.place.is_relieved() || self.place.is_hand() && self.pool.is_crowded()
+    }
+
+    #[inline(always)]
     fn take(&mut self) -> Option<Runnable> {
         self.tick += 1;
         let pulse = self.pool.pulse.load(Relaxed);
         if self.tick >= LOOK_AROUND || pulse != self.pulse {
-            (self.tick, self.pulse) = (0, pulse);
-            self.around = true;
-            // Runnables go first: as long as there are pieces, this is when those in other deques are looked for.
-            self.helps = None;
-            self.poll();
-            if self.local.own.has_later() && self.patience.is_over(pulse) {
-                self.begin_round();
-            }
+            self.look_around(pulse);
         }
         if self.pool.is_graded() { self.take_graded() } else { self.take_default() }
+    }
+
+    // Not inlined: once in so many runnables.
+    #[inline(never)]
+    fn look_around(&mut self, pulse: u64) {
+        (self.tick, self.pulse) = (0, pulse);
+        self.around = true;
+        // Runnables go first: as long as there are pieces, this is when those in other deques are looked for.
+        self.helps = None;
+        self.poll();
+        if self.local.own.has_later() && self.patience.is_over(pulse) {
+            self.begin_round();
+        }
     }
 
     /// From the lines of all classes, in the order of this turn.
@@ -245,10 +265,11 @@ impl Worker<'_> {
     #[inline(always)]
     fn take_default(&mut self) -> Option<Runnable> {
         let (own, pool, exposed) = (&self.local.own, self.pool, &self.place.exposed);
-        if std::mem::take(&mut self.around)
-            && let Some(runnable) = own.pop_shared(&pool.shared)
-        {
-            return Some(runnable);
+        if self.around {
+            self.around = false;
+            if let Some(runnable) = own.pop_shared(&pool.shared) {
+                return Some(runnable);
+            }
         }
         if let Some(runnable) = own.pop(exposed) {
             return Some(runnable);
@@ -320,8 +341,7 @@ impl Worker<'_> {
         unsafe {
             let vtable = node.as_ref().vtable;
             if vtable.kind == Kind::Lane {
-                let none = (vtable.run)(node);
-                debug_assert!(none.is_none(), "lanes report their panics themselves");
+                block::run_lane(node);
             } else if self.pool.is_halted() {
                 self.pool.discard(Runnable(node));
             } else {
