@@ -93,30 +93,45 @@ impl Local {
     }
 }
 
-/// Tells the pool which lane's blocks a thread runs; does nothing on threads that are not workers.
+/// Tells the pool what a worker runs.
 #[derive(Clone, Copy)]
-pub(crate) struct Mark<'a>(Option<&'a Slot>);
+pub(crate) struct Mark<'a>(&'a Slot);
 
-impl Mark<'_> {
-    pub(crate) fn here() -> Self {
-        Self(local().map(Local::slot))
+impl<'a> Mark<'a> {
+    /// For what runs on workers alone, such as a drain: with the pool of this one, which it keeps alive.
+    ///
+    /// # Panics
+    /// On any other thread.
+    #[inline]
+    pub(crate) fn of_worker() -> (Self, &'a Pool) {
+        let Some(local) = local() else { unreachable!("a lane is run by the workers of its pool") };
+        (Self(local.slot()), &local.pool)
     }
 
-    /// The lane whose blocks run from now on; returns the one before.
+    /// A block begins; nothing happens on a thread that is no worker.
     #[inline]
-    pub(crate) fn lane(self, lane: *const Node) -> *const Node {
-        match self.0 {
-            Some(slot) => slot.mark_lane(lane),
-            None => ptr::null(),
+    pub(crate) fn block_here(site: &'static Location<'static>) {
+        if let Some(local) = local() {
+            local.slot().mark_block(site);
         }
+    }
+
+    /// The lane that was marked last.
+    #[inline]
+    pub(crate) fn marked(self) -> *const Node {
+        self.0.marked_lane()
+    }
+
+    /// The lane whose blocks run from now on.
+    #[inline]
+    pub(crate) fn lane(self, lane: *const Node) {
+        self.0.mark_lane(lane);
     }
 
     /// A block begins.
     #[inline]
     pub(crate) fn block(self, site: &'static Location<'static>) {
-        if let Some(slot) = self.0 {
-            slot.mark_block(site);
-        }
+        self.0.mark_block(site);
     }
 }
 
@@ -346,7 +361,7 @@ impl Worker<'_> {
                 self.pool.discard(Runnable(node));
             } else {
                 let site = node.as_ref().site;
-                Mark(Some(self.place)).block(site);
+                Mark(self.place).block(site);
                 if let Some(payload) = (vtable.run)(node) {
                     self.pool.counts.panics.fetch_add(1, Relaxed);
                     catch::report("(no queue)", site, payload);
