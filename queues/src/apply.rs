@@ -139,11 +139,14 @@ fn share(threads: usize, n: usize, body: &(dyn Fn(Range<usize>) + Sync), help: &
     let helpers = (threads - 1).min(n.div_ceil(chunk).saturating_sub(1));
     let left = Waiter::new();
     let shared = Loop::new(n, chunk, body, &left);
-    (0..helpers).for_each(|_| help(shared.clone()));
-    shared.run();
-    if shared.close() && left.spin().is_none() {
-        pool::blocking(|| left.park());
-    }
+    // Helpers use this stack until they are told that they must not, and the last of them has left.
+    catch::never_unwinds(|| {
+        (0..helpers).for_each(|_| help(shared.clone()));
+        shared.run();
+        if shared.close() {
+            pool::wait_for(&left);
+        }
+    });
     let panic = lock(&shared.panic).take();
     if let Some(payload) = panic {
         resume_unwind(payload);

@@ -1,8 +1,8 @@
 //! Keeps a foreign panic, tells what it said, and ends the process for a panic of our own.
 //!
 //! A panic of a user's closure is carried to whoever waits for it, or logged with the queue's label and the place that
-//! submitted it; it never unwinds through the runtime. A panic of the runtime itself would leave a queue owned by nobody,
-//! that is a silent hang: [`AbortOnUnwind`] turns it into an abort.
+//! submitted it; it never unwinds through the runtime. A panic in the middle of the runtime, be it a bug of ours or of a parker
+//! or a logger, would leave a queue owned by nobody, or free a stack that others use: [`never_unwinds`] makes it an abort.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -45,15 +45,28 @@ pub(crate) fn report(label: &str, site: &'static Location<'static>, payload: Pay
     drop_quietly(payload);
 }
 
-/// Aborts the process if it is dropped while a panic unwinds: for stretches in which the runtime must not be left.
-#[derive(Debug)]
-pub(crate) struct AbortOnUnwind;
+/// Runs `f`, and aborts the process if that panics: for stretches which the runtime must not leave half-way. May be called
+/// while the thread unwinds already.
+#[inline]
+pub(crate) fn never_unwinds<R>(f: impl FnOnce() -> R) -> R {
+    let bug = AbortOnDrop;
+    let result = f();
+    std::mem::forget(bug);
+    result
+}
 
-impl Drop for AbortOnUnwind {
+struct AbortOnDrop;
+
+impl Drop for AbortOnDrop {
+    #[cold]
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            log::error!("singletrack: a bug of the runtime itself panicked; its queues cannot go on");
-            std::process::abort();
+        if cfg!(queues_loom) {
+            // A model tells what it found by a panic.
+            return;
         }
+        log::error!(
+            "singletrack: a panic in the middle of the runtime (a parker's, a logger's, or its own): it cannot go on"
+        );
+        std::process::abort();
     }
 }

@@ -311,9 +311,9 @@ impl ConcurrentQueue {
         self.body.activate();
     }
 
-    /// Is this thread in a block of it? `Some(true)`: in a barrier.
-    pub(crate) fn entered(&self) -> Option<bool> {
-        self.body.entered()
+    /// Is the calling thread in a block that has to end before this queue can run another, or a barrier?
+    pub(crate) fn waits_for_this_thread(&self, barrier: bool) -> bool {
+        self.body.waits_for_this_thread(barrier)
     }
 
     fn refused(&self, site: &'static Location<'static>) -> bool {

@@ -24,8 +24,8 @@ use std::time::Duration;
 use crate::catch;
 use crate::pool;
 use crate::qos::Qos;
-use crate::queue::Queue;
 use crate::runtime::Runtime;
+use crate::submit::{Destination, Submit};
 use crate::sync::atomic::{
     AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed},
@@ -75,7 +75,7 @@ struct Inner {
     waiting: usize,
     notify: Vec<Box<dyn FnOnce() + Send>>,
     /// Members that cannot run before the block that submitted them has ended: a wait in that block would never end.
-    behind: Vec<(Queue, &'static Location<'static>)>,
+    behind: Vec<(Box<dyn Destination>, &'static Location<'static>)>,
 }
 
 impl Group {
@@ -130,15 +130,16 @@ impl Group {
         self.shared.word.fetch_update(AcqRel, acquire, step).is_ok()
     }
 
-    /// Submits `f` to `queue` as part of the group: entered now, left when `f` ended, panicked, or was dropped unrun.
+    /// Submits `f` as part of the group, to a queue of any kind: entered now, left when `f` ended, panicked, or was dropped
+    /// unrun.
     #[track_caller]
-    pub fn submit<F: FnOnce() + Send + 'static>(&self, queue: &Queue, f: F) {
+    pub fn submit<S: Submit, F: FnOnce() + Send + 'static>(&self, on: &S, f: F) {
         let site = Location::caller();
-        let behind = queue.waits_for_this_thread();
+        let behind = on.waits_for_this_thread();
         if behind {
-            lock(&self.shared.inner).behind.push((queue.clone(), site));
+            lock(&self.shared.inner).behind.push((Box::new(on.clone()), site));
         }
-        queue.submit_at(self.member(behind.then_some(site)).with(f), site);
+        on.submit_from(self.member(behind.then_some(site)).with(f), site);
     }
 
     /// As [`submit`](Self::submit), straight to the workers of `runtime`; see [`Runtime::spawn`].
@@ -153,11 +154,12 @@ impl Group {
         runtime.spawn_at(qos, self.member(None).with(f), Location::caller());
     }
 
-    /// Submits `f` to `queue` when the group is empty: at once if it is now. Several may be given; each is submitted once.
+    /// Submits `f`, to a queue of any kind, when the group is empty: at once if it is now. Several may be given; each is
+    /// submitted once.
     #[track_caller]
-    pub fn notify<F: FnOnce() + Send + 'static>(&self, queue: &Queue, f: F) {
-        let (queue, site) = (queue.clone(), Location::caller());
-        self.when_empty(move || queue.submit_at(f, site));
+    pub fn notify<S: Submit, F: FnOnce() + Send + 'static>(&self, on: &S, f: F) {
+        let (on, site) = (on.clone(), Location::caller());
+        self.when_empty(move || on.submit_from(f, site));
     }
 
     /// Calls `submit` when the group is empty: now, or by the last one to leave.
@@ -182,13 +184,16 @@ impl Group {
         if self.is_empty() {
             return;
         }
-        let behind = lock(&self.shared.inner).behind.iter().find(|(queue, _)| queue.waits_for_this_thread()).cloned();
-        if let Some((queue, submitted)) = behind {
+        let behind = {
+            let inner = lock(&self.shared.inner);
+            let behind = inner.behind.iter().find(|(on, _)| on.waits_for_this_thread());
+            behind.map(|(on, submitted)| (on.name().to_owned(), *submitted))
+        };
+        if let Some((label, submitted)) = behind {
             panic!(
-                "deadlock: the wait at {} for a group would never end, because the member that was submitted to \"{}\" at \
+                "deadlock: the wait at {} for a group would never end, because the member that was submitted to \"{label}\" at \
                  {submitted} runs after this block; use notify",
-                Location::caller(),
-                queue.label()
+                Location::caller()
             );
         }
         self.wait_within(When::NEVER);

@@ -49,6 +49,13 @@ pub use parallel::parallel;
 mod work_item;
 pub use work_item::{BarrierItem, WorkEnd, WorkHandle, WorkItem};
 
+#[allow(unsafe_code)]
+mod group;
+pub use group::{Group, UnbalancedLeave};
+
+mod submit;
+pub use submit::Submit;
+
 mod concurrent;
 pub use concurrent::{ConcurrentQueue, ConcurrentQueueBuilder};
 
@@ -63,10 +70,6 @@ pub use workloop::{Workloop, WorkloopBuilder};
 #[allow(unsafe_code)]
 mod isolated;
 pub use isolated::Isolated;
-
-#[allow(unsafe_code)]
-mod group;
-pub use group::{Group, UnbalancedLeave};
 
 mod semaphore;
 pub use semaphore::Semaphore;

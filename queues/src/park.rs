@@ -14,6 +14,8 @@ use crate::sync::{Condvar, Mutex, lock, wait, wait_timeout};
 /// Which thread uses a parker changes over time: when a block occupies a worker for long, a stand-in takes its parker over.
 /// So `park` and `poll` must be sound when several threads call them; the runtime lets one thread at a time be in `park`.
 ///
+/// None of them may panic: a worker would be lost, or a stack that others use, so a panic of a parker ends the process.
+///
 /// It is [`Any`], so that who made the parkers of a runtime recognises its own: see [`Runtime::parker`](crate::Runtime::parker).
 pub trait Parker: Any + Send + Sync {
     /// Waits until [`unpark`](Self::unpark), an event, or the end of `timeout` (`None`: for ever). May return early.

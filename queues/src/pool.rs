@@ -33,6 +33,7 @@ use std::sync::Arc;
 use crossbeam_utils::CachePadded;
 
 use crate::block::{Discard, Node, Runnable};
+use crate::catch;
 use crate::park::Parker;
 use crate::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU64, AtomicUsize,
@@ -52,7 +53,7 @@ use slot::Slot;
 pub(crate) use slot::Stuck;
 use worker::Local;
 pub use worker::blocking;
-pub(crate) use worker::{Mark, current, current_parker};
+pub(crate) use worker::{Mark, current, current_parker, wait_for};
 
 /// Everything runs.
 const OPEN: u8 = 0;
@@ -261,12 +262,14 @@ impl Pool {
         let before = self.blocks();
         // Twice, with the work in between: a worker that took the last runnable after the first look is seen by the second,
         // or has counted what it ran.
-        self.outside.load(Acquire) == 0
-            && resting()
-            && !self.has_work()
-            && !self.slots().any(|slot| slot.exposed.has_own())
-            && resting()
-            && self.blocks() == before
+        self.monitor.at_rest(|| {
+            self.outside.load(Acquire) == 0
+                && resting()
+                && !self.has_work()
+                && !self.slots().any(|slot| slot.exposed.has_own())
+                && resting()
+                && self.blocks() == before
+        })
     }
 
     /// The threads that sit in a block now.
@@ -315,9 +318,7 @@ impl Pool {
         self.phase.store(STOPPED, SeqCst);
         // Partner: the fence in `notify`; see `submit_from_outside`.
         fence(SeqCst);
-        for parker in &self.parkers {
-            parker.unpark();
-        }
+        catch::never_unwinds(|| self.parkers.iter().for_each(|parker| parker.unpark()));
         self.crew.wake_all();
         self.monitor.wake();
         self.discard_shared();

@@ -24,6 +24,7 @@ use crate::concurrent::ConcurrentQueue;
 use crate::pool;
 use crate::qos::Qos;
 use crate::queue::{OwnedLift, Queue};
+use crate::submit::Submit;
 use crate::sync::{Condvar, Mutex, lock, planted, thread};
 use crate::time::When;
 
@@ -194,7 +195,7 @@ impl Place {
     fn waits_for_this_thread(&self) -> Option<&str> {
         let (waits, label) = match self {
             Self::Serial(queue) => (queue.waits_for_this_thread(), queue.label()),
-            Self::Concurrent(queue, barrier) => (queue.entered().is_some_and(|alone| alone || *barrier), queue.label()),
+            Self::Concurrent(queue, barrier) => (queue.waits_for_this_thread(*barrier), queue.label()),
         };
         waits.then_some(label)
     }
@@ -265,12 +266,12 @@ impl WorkHandle {
         })
     }
 
-    /// Submits `f` to `queue` when the item ended, however it did: at once if that was before. Several may be given; each
+    /// Submits `f` when the item ended, however it did: at once if that was before. Several may be given; each
     /// is submitted once.
     #[track_caller]
-    pub fn notify<F: FnOnce() + Send + 'static>(&self, queue: &Queue, f: F) {
-        let (queue, site) = (queue.clone(), Location::caller());
-        self.when_done(move || queue.submit_at(f, site));
+    pub fn notify<S: Submit, F: FnOnce() + Send + 'static>(&self, on: &S, f: F) {
+        let (on, site) = (on.clone(), Location::caller());
+        self.when_done(move || on.submit_from(f, site));
     }
 
     pub(crate) fn when_done(&self, submit: impl FnOnce() + Send + 'static) {

@@ -356,13 +356,15 @@ impl Workloop {
         let mut body = || result = f.take().map(catch::catch);
         let timed = Arc::new(Timed::new(site, &mut body));
         let node = Timed::into_node(timed.clone());
-        // SAFETY: the block is on the heap and counted; `body` is touched by others only between a claim and its end, and
-        // `Timed::wait` returns in no such moment. It may be sent: `F` and `R` are `Send`.
-        unsafe { self.handle.body.push(qos, node) };
-        if lift.is_some() {
-            self.inner().hurry(qos);
-        }
-        timed.wait(when).outcome(result, self.label(), begin)
+        let claim = timed.push_and_wait(when, || {
+            // SAFETY: the block is on the heap and counted; `body` is touched by others only between a claim and its end, and
+            // `Timed::wait` returns in no such moment. It may be sent: `F` and `R` are `Send`.
+            unsafe { self.handle.body.push(qos, node) };
+            if lift.is_some() {
+                self.inner().hurry(qos);
+            }
+        });
+        claim.outcome(result, self.label(), begin)
     }
 
     /// Makes a serial queue that targets the workloop: its blocks and those of the workloop exclude one another. They take

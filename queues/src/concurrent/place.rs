@@ -12,7 +12,7 @@ impl ConcurrentQueue {
     /// Is the calling thread in a block of this queue, or of a queue that targets it?
     #[must_use]
     pub fn is_current(&self) -> bool {
-        self.entered().is_some()
+        self.body.entered().is_some()
     }
 
     /// Checks that the calling thread is in a block of this queue, barrier or not, or of a queue that targets it; a block

@@ -145,7 +145,7 @@ impl MainHandle {
         self.submit_at(f, Location::caller());
     }
 
-    pub(super) fn submit_at<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) {
+    pub(crate) fn submit_at<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) {
         if let Err(entry) = self.shared.inbox.push(Entry::block(f, site), |entry| entry) {
             self.shared.refuse(site);
             drop(entry);
@@ -253,10 +253,12 @@ impl MainHandle {
         let (mut f, mut result) = (Some(f), None);
         let mut body = || result = f.take().map(catch::catch);
         let timed = Arc::new(Timed::new(site, &mut body));
-        // Refused: dropped here, which ends the wait below at once.
-        drop(self.shared.inbox.push(Entry::waiter(timed.clone()), |entry| entry));
         let begin = now();
-        match timed.wait(when) {
+        let claim = timed.push_and_wait(when, || {
+            // Refused: dropped here, which ends the wait at once.
+            drop(self.shared.inbox.push(Entry::waiter(timed.clone()), |entry| entry));
+        });
+        match claim {
             Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: begin.elapsed() }),
             Claim::Dropped => Err(gone()),
             _ => match result {

@@ -43,7 +43,7 @@ fn a_deadline_passes(drops: bool) {
         }
     });
     begin();
-    let claim = timed.wait(When::from(now()));
+    let claim = timed.push_and_wait(When::from(now()), || ());
     // SAFETY: whatever the outcome, it is ours again.
     let runs = unsafe { cells.closure.get() };
     assert_eq!(runs, u32::from(claim == Claim::Ran));

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::Pool;
 use super::slot::Slot;
 use super::worker;
+use crate::catch;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::{Condvar, Mutex, lock, now, wait_timeout};
 
@@ -108,7 +109,9 @@ impl Pool {
         self.publish_used(slot);
         let pool = self.clone();
         let name = format!("{}-{slot}", self.name);
-        let started = std::thread::Builder::new().name(name).spawn(move || worker::run(pool, slot, post));
+        let started = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || catch::never_unwinds(|| worker::run(pool, slot, post)));
         if started.is_err() {
             self.crew_left(slot);
         }

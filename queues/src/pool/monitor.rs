@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::pulse::PULSE_HALTED;
+use super::slot::Slot;
 use super::{MAX_THREADS, Pool};
-use crate::catch::AbortOnUnwind;
+use crate::catch;
 use crate::sync::atomic::{
     AtomicBool,
     Ordering::{Acquire, Relaxed, Release, SeqCst},
@@ -39,6 +40,8 @@ pub(crate) struct Monitor {
     /// Somebody reads lanes that other threads run; see `inspect`.
     inspecting: AtomicBool,
     inspection: Mutex<()>,
+    /// Held while a runnable is moved from a slot to where all can see it, and by who asks whether there is any.
+    uncovering: Mutex<()>,
 }
 
 /// What the last look saw of one slot.
@@ -56,6 +59,7 @@ impl Monitor {
             rung: Condvar::new(),
             inspecting: AtomicBool::new(false),
             inspection: Mutex::new(()),
+            uncovering: Mutex::new(()),
         }
     }
 
@@ -103,6 +107,12 @@ impl Monitor {
         *bell = false;
     }
 
+    /// Runs `f` while nothing is on its way from a slot to where all can see it.
+    pub(crate) fn at_rest<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _none = lock(&self.uncovering);
+        f()
+    }
+
     /// Runs `read`, which may look at the lanes that threads run now: none of them is freed meanwhile.
     pub(crate) fn inspect<R>(&self, read: impl FnOnce() -> R) -> R {
         let _one = lock(&self.inspection);
@@ -132,11 +142,10 @@ impl Pool {
     pub(super) fn monitor_start(self: &Arc<Self>) -> std::io::Result<()> {
         let pool = self.clone();
         let name = format!("{}-monitor", self.name);
-        std::thread::Builder::new().name(name).spawn(move || pool.monitor_run()).map(drop)
+        std::thread::Builder::new().name(name).spawn(move || catch::never_unwinds(|| pool.monitor_run())).map(drop)
     }
 
     fn monitor_run(self: &Arc<Self>) {
-        let _bug = AbortOnUnwind;
         let mut seen = vec![Seen::default(); self.slots.len().min(MAX_THREADS)];
         let (mut quiet, mut starved) = (0, false);
         while !self.is_stopped() {
@@ -176,9 +185,7 @@ impl Pool {
             if seen.looks == 0 {
                 continue;
             }
-            while let Some(hidden) = slot.exposed.take_next().or_else(|| slot.exposed.take_later()) {
-                self.submit_from_outside(hidden);
-            }
+            self.uncover(slot);
             let Some(parker) = slot.parker() else { continue };
             // What a block left to others it comes back to, if it computes: that is no reason for one more thread.
             let waits = self.parkers[parker].watches() || self.has_runnables() || blocked && self.has_pieces();
@@ -214,5 +221,17 @@ impl Pool {
             self.timers.fire_due();
         }
         alive
+    }
+
+    /// Moves what only a stuck thread could take to where all can. Its block may end meanwhile, and the thread find nothing and
+    /// rest: `is_quiet` must see the runnable nevertheless, in the one place or the other.
+    fn uncover(&self, slot: &Slot) {
+        let moved = self.monitor.at_rest(|| {
+            let hidden = || slot.exposed.take_next().or_else(|| slot.exposed.take_later());
+            std::iter::from_fn(hidden).map(|runnable| self.shared.push(runnable)).count()
+        });
+        if moved > 0 {
+            self.shared_grew();
+        }
     }
 }

@@ -7,6 +7,7 @@
 use super::worker::Local;
 use super::{Place, Pool, STOPPED};
 use crate::block::Runnable;
+use crate::catch;
 use crate::qos::Qos;
 use crate::sync::atomic::Ordering::Relaxed;
 
@@ -80,6 +81,7 @@ impl Pool {
     #[cold]
     pub(super) fn unpark(&self, parker: usize) {
         self.counts.wakes.fetch_add(1, Relaxed);
-        self.parkers[parker].unpark();
+        // Who is woken is no sleeper any more: were the parker's panic to pass through here, nobody would wake that worker.
+        catch::never_unwinds(|| self.parkers[parker].unpark());
     }
 }

@@ -12,7 +12,8 @@ use super::slot::Slot;
 use super::turns::Turns;
 use super::{Place, Pool};
 use crate::block::{self, Kind, Node, Runnable};
-use crate::catch::{self, AbortOnUnwind};
+use crate::catch;
+use crate::handoff::{Ended, Waiter};
 use crate::qos::Qos;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed};
 
@@ -156,9 +157,13 @@ pub fn blocking<R>(f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// Waits until `waiter` is told its end. It stands on this thread's stack, and must not go before.
+pub(crate) fn wait_for(waiter: &Waiter) -> Ended {
+    waiter.spin().unwrap_or_else(|| catch::never_unwinds(|| blocking(|| waiter.park())))
+}
+
 /// The life of one thread of the pool, which begins with `post`.
 pub(super) fn run(pool: Arc<Pool>, slot: usize, post: Option<usize>) {
-    let _bug = AbortOnUnwind;
     cpu::be_punctual();
     let place = &*pool.slots[slot];
     let own = place.occupy(post);

@@ -370,6 +370,11 @@ impl Handle {
         Level::Concurrent(self)
     }
 
+    /// Is the calling thread in a block that has to end before this queue can run another, or a barrier?
+    pub(crate) fn waits_for_this_thread(&self, barrier: bool) -> bool {
+        current::blocks_on(self.level(), barrier).is_some()
+    }
+
     /// Is this thread in a block of it, or of a queue that targets it? `Some(true)`: in its barrier.
     pub(crate) fn entered(&self) -> Option<bool> {
         current::entered(self)

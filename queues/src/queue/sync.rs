@@ -104,8 +104,9 @@ impl Queue {
         };
         let node = NonNull::from(&mut block).cast::<Node>();
         let (lift, guest) = (Lift::here(self.core()), Guest::here(self.core()));
-        // SAFETY: the block stays on this stack until the waiter ended. It may be sent: `F` and `R` are `Send`.
-        let ended = unsafe {
+        // SAFETY: the block stays on this stack until the waiter ended, which nothing passes by. It may be sent: `F` and `R` are
+        // `Send`.
+        let ended = catch::never_unwinds(|| unsafe {
             self.core().push(node);
             if let Some(lift) = &lift {
                 lift.hurry();
@@ -114,11 +115,8 @@ impl Queue {
                 guest.hurry();
             }
             let waiter = &raw const (*node.cast::<SyncBlock<R, F>>().as_ptr()).waiter;
-            match (*waiter).spin() {
-                Some(ended) => ended,
-                None => pool::blocking(|| (*waiter).park()),
-            }
-        };
+            pool::wait_for(&*waiter)
+        });
         debug_assert!(block.waiter.is_over());
         match (ended, block.result) {
             (Ended::Ran, Some(Ok(value))) => value,
@@ -215,16 +213,18 @@ impl Queue {
         let timed = Arc::new(Timed::new(site, &mut body));
         let node = Timed::into_node(timed.clone());
         let (lift, guest) = (Lift::here(self.core()), Guest::here(self.core()));
-        // SAFETY: the block is on the heap and counted; `body` is touched by others only between a claim and its end, and
-        // `Timed::wait` returns in no such moment. It may be sent: `F` and `R` are `Send`.
-        unsafe { self.core().push(node) };
-        if let Some(lift) = &lift {
-            lift.hurry();
-        }
-        if let Some(guest) = &guest {
-            guest.hurry();
-        }
-        timed.wait(when).outcome(result, self.label(), begin)
+        let claim = timed.push_and_wait(when, || {
+            // SAFETY: the block is on the heap and counted; `body` is touched by others only between a claim and its end, and
+            // `Timed::wait` returns in no such moment. It may be sent: `F` and `R` are `Send`.
+            unsafe { self.core().push(node) };
+            if let Some(lift) = &lift {
+                lift.hurry();
+            }
+            if let Some(guest) = &guest {
+                guest.hurry();
+            }
+        });
+        claim.outcome(result, self.label(), begin)
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::error::SyncError;
 use crate::block::{self, Kind, Node, VTable};
-use crate::catch::Payload;
+use crate::catch::{self, Payload};
 use crate::pool;
 use crate::sync::atomic::{
     AtomicU8,
@@ -110,8 +110,16 @@ impl Timed {
         self.bell.notify_one();
     }
 
-    /// Waits until it ran or was dropped; withdraws it at the deadline, if it has not begun.
-    pub(crate) fn wait(&self, deadline: When) -> Claim {
+    /// Lets `push` put it where it will be run, and waits until it ran or was dropped; withdraws it at the deadline, if it has
+    /// not begun. Nothing unwinds meanwhile, past the closure that others may touch.
+    pub(crate) fn push_and_wait(&self, deadline: When, push: impl FnOnce()) -> Claim {
+        catch::never_unwinds(|| {
+            push();
+            self.wait(deadline)
+        })
+    }
+
+    fn wait(&self, deadline: When) -> Claim {
         pool::blocking(|| {
             let mut ended = lock(&self.ended);
             while !*ended {

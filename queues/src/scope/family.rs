@@ -132,8 +132,8 @@ impl Elsewhere {
     pub(crate) fn wait_for(&self, taken: usize) {
         // AcqRel: see `one_ended`; Release is not needed, but the word is one.
         let before = self.running.fetch_add(taken, order_unless("scope: who waits does not acquire", AcqRel));
-        if before.wrapping_add(taken) != 0 && self.waiter.spin().is_none() {
-            pool::blocking(|| self.waiter.park());
+        if before.wrapping_add(taken) != 0 {
+            pool::wait_for(&self.waiter);
         }
     }
 

@@ -1,6 +1,6 @@
 //! A fork child is told that it has no workers, instead of waiting for them.
 
-use crate::{LONG, Latch, runtime, wait_until};
+use crate::{LONG, occupy, runtime, wait_until};
 use singletrack_queues::{Parker, Qos, Runtime, SyncError, TaskError, Workloop, join};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
@@ -17,14 +17,8 @@ fn a_fork_child_is_refused_and_told_and_may_make_a_runtime_of_its_own() {
     let runtime = runtime(2);
     let (idle, busy) = (runtime.queue("idle"), runtime.queue("busy"));
     let workloop = Workloop::builder("urgent").runtime(&runtime).build();
-    let (started, latch) = (Latch::default(), Latch::default());
-    let (tell, wait) = (started.clone(), latch.clone());
-    busy.submit(move || {
-        tell.open();
-        wait.wait();
-    });
+    let latch = occupy(&busy);
     let mut pending = busy.call(|| 5);
-    started.wait();
     // SAFETY: the child allocates (the allocator sees to forks), touches what this test made, and leaves by `_exit`; a lock
     // that another test's thread may hold it does not take: it neither prints, logs nor panics.
     let child = unsafe { libc::fork() };

@@ -1,9 +1,10 @@
 //! Groups: the count, waits, notifies.
 
-use crate::{Latch, runtime, wait_until};
-use singletrack_queues::{Group, Qos, UnbalancedLeave};
+use crate::{LONG, Latch, runtime, wait_until};
+use singletrack_queues::{Budget, ConcurrentQueue, Group, MainQueue, Qos, UnbalancedLeave, Workloop};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 #[test]
@@ -32,7 +33,7 @@ fn a_wait_with_a_timeout_tells_whether_it_is_empty() {
     group.submit(&runtime.queue("slow"), move || wait.wait());
     assert!(!group.wait_timeout(Duration::from_millis(1)));
     latch.open();
-    assert!(group.wait_timeout(crate::LONG));
+    assert!(group.wait_timeout(LONG));
 }
 
 #[test]
@@ -128,4 +129,49 @@ fn the_blocks_of_a_group_without_handles_still_tell_its_end() {
         group.notify(&queue, move || _ = told.fetch_add(1, Relaxed));
     }
     wait_until("all notifies", || told.load(Relaxed) == 200);
+}
+
+#[test]
+fn members_and_notifies_may_be_on_queues_of_any_kind() {
+    let runtime = runtime(2);
+    let concurrent = ConcurrentQueue::builder("readers").runtime(&runtime).build();
+    let workloop = Workloop::builder("editor").runtime(&runtime).build();
+    let main = MainQueue::new("main");
+    let (tell, told) = channel();
+    let on_concurrent = {
+        let (tell, readers) = (tell.clone(), concurrent.clone());
+        move || tell.send(("concurrent", readers.is_current())).expect("told is there")
+    };
+    let on_workloop = {
+        let (tell, editor) = (tell.clone(), workloop.clone());
+        move || tell.send(("workloop", editor.is_current() && Qos::current() == Qos::Default)).expect("told is there")
+    };
+    let on_main = {
+        let (tell, handle) = (tell.clone(), main.handle());
+        move || tell.send(("main", handle.is_main_thread())).expect("told is there")
+    };
+    let on_workers = move || tell.send(("workers", true)).expect("told is there");
+    let heard = || {
+        let mut all: Vec<_> = (0..3).map(|_| told.recv_timeout(LONG).expect("three are on their way")).collect();
+        all.sort_unstable();
+        all
+    };
+    let all = [("concurrent", true), ("workers", true), ("workloop", true)];
+    let group = Group::new();
+    group.submit(&concurrent, on_concurrent.clone());
+    group.submit(&workloop, on_workloop.clone());
+    group.submit(&runtime, on_workers.clone());
+    group.wait();
+    assert_eq!(heard(), all);
+    group.submit(&main.handle(), on_main.clone());
+    group.notify(&concurrent, on_concurrent);
+    group.notify(&workloop, on_workloop);
+    group.notify(&runtime, on_workers);
+    group.notify(&main.handle(), on_main);
+    assert!(told.try_recv().is_err(), "one on the main queue is left");
+    assert!(main.drain(Budget::ALL), "the last member leaves, and a notify waits for the next turn");
+    assert_eq!(told.recv_timeout(LONG), Ok(("main", true)));
+    assert_eq!(heard(), all);
+    assert!(!main.drain(Budget::ALL));
+    assert_eq!(told.try_recv(), Ok(("main", true)));
 }

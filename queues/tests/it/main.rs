@@ -42,7 +42,7 @@ mod width;
 mod work_item;
 mod workloop;
 
-use singletrack_queues::Runtime;
+use singletrack_queues::{Queue, Runtime};
 use std::time::{Duration, Instant};
 
 /// Far beyond anything that these tests take on a loaded machine: only a hang reaches it.
@@ -78,4 +78,16 @@ impl Latch {
         let (open, _) = self.0.1.wait_timeout_while(closed, LONG, |open| !*open).expect("no panic under it");
         assert!(*open, "the test forgot to open its latch");
     }
+}
+
+/// Keeps `queue` busy until the latch is opened: its block has begun when this returns.
+fn occupy(queue: &Queue) -> Latch {
+    let (started, latch) = (Latch::default(), Latch::default());
+    let (tell, wait) = (started.clone(), latch.clone());
+    queue.submit(move || {
+        tell.open();
+        wait.wait();
+    });
+    started.wait();
+    latch
 }

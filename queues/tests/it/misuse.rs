@@ -7,8 +7,8 @@
 
 use crate::{LONG, Latch, runtime, wait_until};
 use singletrack_queues::{
-    ConcurrentQueue, Group, Merge, Once, Qos, Queue, Runtime, Schedule, Semaphore, Source, TaskError, When, WorkEnd,
-    WorkItem, Workloop, apply,
+    Budget, ConcurrentQueue, Group, MainQueue, Merge, Once, Qos, Queue, Runtime, Schedule, Semaphore, Source,
+    TaskError, When, WorkEnd, WorkItem, Workloop, apply,
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -194,6 +194,29 @@ fn waiting_for_a_group_whose_member_comes_after_this_block_is_a_panic() {
         group.wait();
     });
     ran.becomes(3);
+    // In a barrier, on the main thread, and in a turn of a workloop.
+    let (table, main, workloop) =
+        (ConcurrentQueue::new("behind.table"), MainQueue::new("behind.main"), Workloop::new("behind.loop"));
+    let sentence = table.barrier_sync(|| {
+        group.submit(&table, ran.block());
+        panics(|| group.wait())
+    });
+    says(&sentence, &["deadlock", "behind.table", "use notify"]);
+    table.sync(|| {
+        group.submit(&table, ran.block());
+        group.wait();
+    });
+    group.submit(&main.handle(), ran.block());
+    says(&panics(|| group.wait()), &["deadlock", "behind.main", "use notify"]);
+    assert!(!main.drain(Budget::ALL));
+    let (own, members, block) = (workloop.clone(), group.clone(), ran.block());
+    let sentence = workloop.call(Qos::Utility, move || {
+        members.submit(&own, block);
+        panics(|| members.wait())
+    });
+    says(&sentence.wait().expect("it is caught"), &["deadlock", "behind.loop", "use notify"]);
+    group.wait();
+    ran.becomes(7);
 }
 
 #[test]

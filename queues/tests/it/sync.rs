@@ -1,6 +1,6 @@
 //! `sync`, `try_sync` and `sync_timeout`: on the caller's thread when idle, in turn when busy, never a silent hang.
 
-use crate::{Latch, runtime, wait_until};
+use crate::{Latch, occupy, runtime, wait_until};
 use singletrack_queues::{Isolated, SyncError, TrySyncError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -73,13 +73,7 @@ fn a_panic_comes_back_to_the_caller_and_the_queue_goes_on() {
 fn a_panic_comes_back_from_a_busy_queue_too() {
     let runtime = runtime(2);
     let queue = runtime.queue("sour");
-    let (started, latch) = (Latch::default(), Latch::default());
-    let (tell, wait) = (started.clone(), latch.clone());
-    queue.submit(move || {
-        tell.open();
-        wait.wait();
-    });
-    started.wait();
+    let latch = occupy(&queue);
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| catch_unwind(AssertUnwindSafe(|| queue.sync(|| panic!("sour")))));
         latch.open();
@@ -114,13 +108,7 @@ fn sync_on_a_queue_that_is_held_by_a_sync_of_this_thread_is_reported() {
 fn try_sync_gives_the_closure_back_when_the_queue_is_busy() {
     let runtime = runtime(1);
     let queue = runtime.queue("busy");
-    let (started, latch) = (Latch::default(), Latch::default());
-    let (tell, wait) = (started.clone(), latch.clone());
-    queue.submit(move || {
-        tell.open();
-        wait.wait();
-    });
-    started.wait();
+    let latch = occupy(&queue);
     let token = String::from("mine");
     let error = queue.try_sync(move || token).expect_err("busy");
     assert!(matches!(error, TrySyncError::Busy(_)));
@@ -133,13 +121,7 @@ fn try_sync_gives_the_closure_back_when_the_queue_is_busy() {
 fn sync_timeout_takes_the_closure_back_in_time() {
     let runtime = runtime(1);
     let queue = runtime.queue("slow");
-    let (started, latch) = (Latch::default(), Latch::default());
-    let (tell, wait) = (started.clone(), latch.clone());
-    queue.submit(move || {
-        tell.open();
-        wait.wait();
-    });
-    started.wait();
+    let latch = occupy(&queue);
     let runs = AtomicUsize::new(0);
     let run = || runs.fetch_add(1, Relaxed);
     let error = queue.sync_timeout(Duration::from_millis(5), run).expect_err("too late");

@@ -1,6 +1,6 @@
 //! A workloop: the highest class first, first in first out within one, nobody starves, and all else is a serial queue's.
 
-use crate::{Latch, runtime, wait_until};
+use crate::{occupy, runtime, wait_until};
 use singletrack_queues::{Group, Qos, Queue, Runtime, SyncError, TrySyncError, WorkEnd, WorkItem, Workloop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -296,13 +296,7 @@ fn a_timer_submits_in_its_class() {
 fn a_block_that_waits_lifts_it_among_other_queues_until_it_ran() {
     // One thread, held until everything is submitted: the order is foretold.
     let runtime = Runtime::builder().workers(1).thread_cap(1).name("lift").build().expect("a thread");
-    let (started, latch, log) = (Latch::default(), Latch::default(), Log::default());
-    let (tell, wait) = (started.clone(), latch.clone());
-    runtime.spawn(move || {
-        tell.open();
-        wait.wait();
-    });
-    started.wait();
+    let (latch, log) = (occupy(&runtime.queue("in the way")), Log::default());
     let workloop = Workloop::builder("lifted").runtime(&runtime).qos(Qos::Background).build();
     let group = Group::new();
     workloop.submit(Qos::Background, log.line(Qos::Background, 0));

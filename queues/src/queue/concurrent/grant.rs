@@ -43,7 +43,7 @@ impl Grant {
 
     /// Waits for its turn; to be called once, after the node was pushed.
     pub(super) fn wait(&self) -> Ended {
-        self.waiter.spin().unwrap_or_else(|| pool::blocking(|| self.waiter.park()))
+        pool::wait_for(&self.waiter)
     }
 
     const fn vtable(kind: Kind) -> VTable {

@@ -106,12 +106,14 @@ impl Handle {
         let mut body = || result = f.take().map(catch::catch);
         let timed = Arc::new(Timed::new(site, &mut body));
         let block = TimedBlock::new(timed.clone());
-        if barrier {
-            self.barrier(move || block.run(), site);
-        } else {
-            self.submit(move || block.run(), Qos::current(), site);
-        }
-        timed.wait(when).outcome(result, self.label(), begin)
+        let claim = timed.push_and_wait(when, || {
+            if barrier {
+                self.barrier(move || block.run(), site);
+            } else {
+                self.submit(move || block.run(), Qos::current(), site);
+            }
+        });
+        claim.outcome(result, self.label(), begin)
     }
 }
 
@@ -252,9 +254,11 @@ impl Body {
     /// Waits in the mailbox for `grant`'s turn.
     fn wait_for(&self, grant: &Grant) {
         let _lift = LiftHere::new(self);
-        // SAFETY: it stays on the stack until the wait has ended.
-        unsafe { self.list(NonNull::from(grant.node())) };
-        let ended = grant.wait();
+        let ended = catch::never_unwinds(|| {
+            // SAFETY: it stays on the stack until the wait has ended, which nothing passes by.
+            unsafe { self.list(NonNull::from(grant.node())) };
+            grant.wait()
+        });
         assert!(
             ended == Ended::Ran,
             "sync on \"{}\" at {}: the queue was busy, and its runtime was shut down before its turn came",
