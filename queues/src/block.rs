@@ -75,6 +75,19 @@ pub(crate) struct Runnable(pub(crate) NonNull<Node>);
 // it), and whoever takes it out of the pool is its one holder.
 unsafe impl Send for Runnable {}
 
+/// Runs a node of the kind [`Lane`](Kind::Lane).
+///
+/// # Safety
+/// As for [`VTable::run`].
+#[inline]
+pub(crate) unsafe fn run_lane(node: NonNull<Node>) {
+    // SAFETY: the caller's promise.
+    let none = unsafe { (node.as_ref().vtable.run)(node) };
+    debug_assert!(none.is_none(), "lanes report their panics themselves");
+    // Nothing to drop: without this the drop would look.
+    std::mem::forget(none);
+}
+
 /// No label: for nodes that are not lanes.
 ///
 /// # Safety

@@ -176,7 +176,7 @@ impl<T> Confined<T> {
     unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
         // SAFETY: pushed by the last handle, so that it stands behind every block, and met once.
         unsafe {
-            Mark::here().block(node.as_ref().site);
+            Mark::block_here(node.as_ref().site);
             Self::end(node);
         }
         None

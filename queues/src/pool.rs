@@ -1,10 +1,11 @@
 //! The pool: as many workers as cores take runnables from each other's deques, and wait in parkers when there are none.
 //!
-//! A runnable is a lane with something to run (a queue, a source) or a one-shot block; the pool does not know which
-//! queue, and never runs one runnable in the middle of another. Its parts: `find` (where runnables wait), `turns` (which
-//! class goes first), `patience` (when what is put off has its round), `sleep` (who sleeps and whom to wake), `worker` (the
-//! loop), `slot` (what others know of its thread), `pieces` (what a running block leaves to others), `crew` (which thread holds
-//! which parker, stand-ins for blocked threads), `monitor` (notices the blocked), `cpu` (blocked or computing?).
+//! A runnable is a lane with something to run (a queue, a source) or a one-shot block; the pool does not know which queue,
+//! and never runs one runnable in the middle of another. Its parts: `submit` (how they come in), `find` (where they wait),
+//! `turns` (which class goes first), `patience` (when what is put off has its round), `sleep` (who sleeps and whom to
+//! wake), `worker` (the loop), `slot` (what others know of its thread), `pieces` (what a running block leaves to others),
+//! `crew` (which thread holds which parker, stand-ins for blocked threads), `monitor` (notices the blocked), `cpu` (blocked
+//! or computing?).
 //!
 //! A runtime with N workers has N parkers. A thread that holds one is a worker; a thread that is stuck in a block is
 //! relieved of its parker by the monitor, a stand-in takes it over, and when the block ends the first thread waits as a
@@ -22,6 +23,7 @@ mod pieces;
 mod pulse;
 pub(crate) mod sleep;
 pub(crate) mod slot;
+mod submit;
 mod turns;
 pub(crate) mod worker;
 
@@ -33,7 +35,6 @@ use crossbeam_utils::CachePadded;
 use crate::block::{Discard, Node, Runnable};
 use crate::catch;
 use crate::park::Parker;
-use crate::qos::Qos;
 use crate::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU64, AtomicUsize,
     Ordering::{Acquire, Relaxed, Release, SeqCst},
@@ -170,79 +171,16 @@ impl Pool {
     /// May the calling thread submit? After `shutdown` began only running blocks may, and after its deadline nobody.
     #[inline]
     pub(crate) fn accepts(&self) -> bool {
-        // Relaxed: a submission that races with the beginning of a shutdown counts as earlier.
-        match self.phase.load(Relaxed) {
-            OPEN => true,
-            CLOSING => self.local().is_some(),
-            _ => false,
-        }
+        self.is_open() || self.accepts_from_inside()
+    }
+
+    #[cold]
+    fn accepts_from_inside(&self) -> bool {
+        self.phase.load(Relaxed) == CLOSING && self.local().is_some()
     }
 
     fn local(&self) -> Option<&Local> {
         worker::local().filter(|local| local.belongs_to(self))
-    }
-
-    /// Takes a runnable; some worker will run it, unless the pool ended: then it is discarded here and now, and counted.
-    #[inline]
-    pub(crate) fn submit(&self, runnable: Runnable, place: Place) {
-        let Some(local) = self.local() else { return self.submit_from_outside(runnable) };
-        if local.push(runnable, place) {
-            self.notify();
-        }
-    }
-
-    /// As [`submit`](Self::submit), in the line of a class. Only the default class puts off.
-    pub(crate) fn submit_as(&self, runnable: Runnable, place: Place, qos: Qos) {
-        if qos == Qos::Default {
-            return self.submit(runnable, place);
-        }
-        self.grade();
-        self.shared.push_as(runnable, qos);
-        self.shared_grew();
-    }
-
-    /// Classes other than the default one are used from now on.
-    pub(crate) fn grade(&self) {
-        self.shared.grade();
-    }
-
-    /// Are classes other than the default one used? If not, nothing is paid for them.
-    #[inline]
-    pub(crate) fn is_graded(&self) -> bool {
-        self.shared.is_graded()
-    }
-
-    fn submit_from_outside(&self, runnable: Runnable) {
-        if self.is_forked() {
-            return self.discard(runnable);
-        }
-        self.shared.push(runnable);
-        self.shared_grew();
-    }
-
-    /// The injector got something from a thread that may not look there again: some worker will, unless all have left.
-    fn shared_grew(&self) {
-        // The fence inside also orders the push before the look at `phase`; partner: the fence in `stop`. Either we see
-        // the end and take things out again, or whoever ends the pool sees the push.
-        self.notify();
-        if self.phase.load(Relaxed) == STOPPED {
-            self.discard_shared();
-        }
-    }
-
-    /// Work was made visible: wakes a sleeper if that is needed.
-    #[inline]
-    fn notify(&self) {
-        if let Some(parker) = self.sleep.notify() {
-            self.unpark(parker);
-        }
-    }
-
-    #[cold]
-    fn unpark(&self, parker: usize) {
-        self.counts.wakes.fetch_add(1, Relaxed);
-        // Who is woken is no sleeper any more: were the parker's panic to pass through here, nobody would wake that worker.
-        catch::never_unwinds(|| self.parkers[parker].unpark());
     }
 
     /// Is there something that some thread could take?
@@ -266,8 +204,9 @@ impl Pool {
     }
 
     /// Did no shutdown begin yet?
+    #[inline]
     pub(crate) fn is_open(&self) -> bool {
-        // Relaxed: as in `accepts`.
+        // Relaxed: a submission that races with the beginning of a shutdown counts as earlier.
         self.phase.load(Relaxed) == OPEN
     }
 

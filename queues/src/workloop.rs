@@ -98,7 +98,7 @@ impl Body {
             // SAFETY: the block is the front of its list, and is run and finished here alone.
             let more = unsafe {
                 let (vtable, site) = (block.as_ref().vtable, block.as_ref().site);
-                Mark::here().block(site);
+                Mark::block_here(site);
                 if let Some(payload) = Qos::ALL[class].run(|| (vtable.run)(block)) {
                     body.queue.report_panic(site, payload);
                 }

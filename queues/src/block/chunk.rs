@@ -231,12 +231,15 @@ pub(crate) fn take(queue: usize, size: usize) -> Option<NonNull<u8>> {
     if entry.room() < size {
         return Some(refill(place, size));
     }
-    // Within the chunk, or right behind it.
-    let next = entry.next.wrapping_add(size);
-    place.set(Entry { queue, next });
+    // SAFETY: where there is room there is a chunk. What is next is within it, or right behind it.
+    let (taken, next) = unsafe {
+        let taken = NonNull::new_unchecked(entry.next);
+        (taken, taken.add(size))
+    };
+    place.set(Entry { queue, next: next.as_ptr() });
     // By the next block of this queue it may be here: a submit waits for what it wrote (`Mailbox::push`).
-    prefetch(NonNull::new(next));
-    NonNull::new(entry.next)
+    prefetch(Some(next));
+    Some(taken)
 }
 
 /// The first `size` bytes of a new chunk.

@@ -98,22 +98,11 @@ impl Own {
     }
 
     /// Makes `runnable` the next; `true` if another one was displaced into the deque, where others can see it.
-    #[inline]
     pub(crate) fn push_next(&self, exposed: &Exposed, runnable: Runnable) -> bool {
-        // Relaxed: only this thread sets it; a thief could have emptied it, which the swap below tells.
-        if exposed.next.load(Relaxed).is_null() {
-            // Release: partner is the Acquire of a thief's `take_next`.
-            exposed.next.store(runnable.0.as_ptr(), Release);
+        if exposed.set_next(runnable) {
             return false;
         }
-        self.displace(exposed, runnable)
-    }
-
-    /// As [`push_next`](Self::push_next), where there is a next one already.
-    // Not inlined, so that a message that hops from queue to queue has a short path.
-    #[inline(never)]
-    fn displace(&self, exposed: &Exposed, runnable: Runnable) -> bool {
-        // Release as in `push_next`; Acquire is not needed, what comes back was put there by this thread.
+        // Release as in `set_next`; Acquire is not needed, what comes back was put there by this thread.
         match NonNull::new(exposed.next.swap(runnable.0.as_ptr(), Release)) {
             Some(displaced) => {
                 self.deque.push(Runnable(displaced));
@@ -218,7 +207,20 @@ impl Own {
 }
 
 impl Exposed {
+    /// Makes `runnable` the next, if there is none. By its thread alone.
+    #[inline]
+    pub(super) fn set_next(&self, runnable: Runnable) -> bool {
+        // Relaxed: only this thread sets it, and a thief only empties it.
+        let free = self.next.load(Relaxed).is_null();
+        if free {
+            // Release: partner is the Acquire of a thief's `take_next`.
+            self.next.store(runnable.0.as_ptr(), Release);
+        }
+        free
+    }
+
     /// Takes what the slot holds.
+    #[inline]
     pub(crate) fn take_next(&self) -> Option<Runnable> {
         // Relaxed peek: saves the locked instruction; the swap decides.
         if self.next.load(Relaxed).is_null() {

@@ -13,13 +13,17 @@ impl Pool {
     /// A turn begins.
     #[inline]
     pub(crate) fn turn(&self) -> Turn {
-        Turn(self.pulse.load(Relaxed))
+        // Halted, it is over at once: the end lies before the pulse then.
+        Turn { end: self.pulse.load(Relaxed).wrapping_add(2) }
     }
 }
 
-/// The pulse when a drain began: tells it when its time is over.
+/// Tells a drain when its time is over.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Turn(u64);
+pub(crate) struct Turn {
+    /// The first pulse that is too late.
+    end: u64,
+}
 
 /// What a drain shall do before its next block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +40,10 @@ impl Turn {
     /// The pulse is read once per block: a shared line that changes once a millisecond at most.
     #[inline]
     pub(crate) fn go(self, pool: &Pool) -> Go {
-        let pulse = pool.pulse.load(Relaxed);
-        if pulse == PULSE_HALTED {
-            Go::Halt
-        } else if pulse.wrapping_sub(self.0) < 2 {
-            Go::On
-        } else {
-            Go::Yield
+        match pool.pulse.load(Relaxed) {
+            pulse if pulse < self.end => Go::On,
+            PULSE_HALTED => Go::Halt,
+            _ => Go::Yield,
         }
     }
 }

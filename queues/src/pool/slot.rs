@@ -89,6 +89,13 @@ impl Slot {
         self.state() == RELIEVED
     }
 
+    /// Runs, and holds a parker.
+    #[inline]
+    pub(super) fn is_worker(&self) -> bool {
+        let word = self.word.load(Acquire);
+        word & STATE == RUNNING && word != RUNNING
+    }
+
     /// Runs without a parker.
     pub(super) fn is_hand(&self) -> bool {
         self.word.load(Acquire) == RUNNING
@@ -150,16 +157,19 @@ impl Slot {
         self.word.store(VACANT, Release);
     }
 
-    /// The lane whose blocks run from now on; the one before comes back. By its thread alone.
-    pub(super) fn mark_lane(&self, lane: *const Node) -> *const Node {
-        let before = self.lane.load(Relaxed);
+    /// The lane that was marked last. By its thread alone.
+    pub(super) fn marked_lane(&self) -> *const Node {
+        self.lane.load(Relaxed)
+    }
+
+    /// The lane whose blocks run from now on. By its thread alone.
+    pub(super) fn mark_lane(&self, lane: *const Node) {
         if lane.is_null() {
             // In no block any more, however long it takes to get from here to the next one.
             self.mark_site(ptr::null());
         }
         // Release: the lane's label is visible to an inspection.
         self.lane.store(lane.cast_mut(), Release);
-        before
     }
 
     /// A block begins. By its thread alone.

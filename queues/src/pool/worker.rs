@@ -11,7 +11,7 @@ use super::patience::Patience;
 use super::slot::Slot;
 use super::turns::Turns;
 use super::{Place, Pool};
-use crate::block::{Kind, Node, Runnable};
+use crate::block::{self, Kind, Node, Runnable};
 use crate::catch;
 use crate::handoff::{Ended, Waiter};
 use crate::qos::Qos;
@@ -68,6 +68,12 @@ impl Local {
         &self.pool
     }
 
+    /// Makes `runnable` the next, if this thread has none, and may hide one: `false` if not.
+    #[inline]
+    pub(super) fn push_next(&self, runnable: Runnable) -> bool {
+        self.slot().is_running() && self.slot().exposed.set_next(runnable)
+    }
+
     /// `true`: others can now see something more, and shall hear of it.
     pub(super) fn push(&self, runnable: Runnable, place: Place) -> bool {
         // Relieved it hides nothing: the monitor, which frees what only a stuck thread could take, may sleep meanwhile.
@@ -88,30 +94,45 @@ impl Local {
     }
 }
 
-/// Tells the pool which lane's blocks a thread runs; does nothing on threads that are not workers.
+/// Tells the pool what a worker runs.
 #[derive(Clone, Copy)]
-pub(crate) struct Mark<'a>(Option<&'a Slot>);
+pub(crate) struct Mark<'a>(&'a Slot);
 
-impl Mark<'_> {
-    pub(crate) fn here() -> Self {
-        Self(local().map(Local::slot))
+impl<'a> Mark<'a> {
+    /// For what runs on workers alone, such as a drain: with the pool of this one, which it keeps alive.
+    ///
+    /// # Panics
+    /// On any other thread.
+    #[inline]
+    pub(crate) fn of_worker() -> (Self, &'a Pool) {
+        let Some(local) = local() else { unreachable!("a lane is run by the workers of its pool") };
+        (Self(local.slot()), &local.pool)
     }
 
-    /// The lane whose blocks run from now on; returns the one before.
+    /// A block begins; nothing happens on a thread that is no worker.
     #[inline]
-    pub(crate) fn lane(self, lane: *const Node) -> *const Node {
-        match self.0 {
-            Some(slot) => slot.mark_lane(lane),
-            None => ptr::null(),
+    pub(crate) fn block_here(site: &'static Location<'static>) {
+        if let Some(local) = local() {
+            local.slot().mark_block(site);
         }
+    }
+
+    /// The lane that was marked last.
+    #[inline]
+    pub(crate) fn marked(self) -> *const Node {
+        self.0.marked_lane()
+    }
+
+    /// The lane whose blocks run from now on.
+    #[inline]
+    pub(crate) fn lane(self, lane: *const Node) {
+        self.0.mark_lane(lane);
     }
 
     /// A block begins.
     #[inline]
     pub(crate) fn block(self, site: &'static Location<'static>) {
-        if let Some(slot) = self.0 {
-            slot.mark_block(site);
-        }
+        self.0.mark_block(site);
     }
 }
 
@@ -197,12 +218,13 @@ struct Worker<'a> {
 impl Worker<'_> {
     fn work(&mut self) {
         loop {
-            // Relieved, or a hand too many: there is no parker to sleep at, and no need to run.
-            if (self.place.is_relieved() || self.place.is_hand() && self.pool.is_crowded()) && !self.stand_back() {
+            if !self.place.is_worker() && self.shall_stand_back() && !self.stand_back() {
                 return;
             }
             if let Some(runnable) = self.take() {
-                self.found();
+                if self.searching {
+                    self.found();
+                }
                 self.execute(runnable);
                 self.pool.timers.fire_due();
             } else if self.pool.is_stopped() {
@@ -215,20 +237,33 @@ impl Worker<'_> {
         }
     }
 
+    /// Relieved, or a hand too many: there is no parker to sleep at, and no need to run.
+    #[cold]
+    fn shall_stand_back(&self) -> bool {
+        self.place.is_relieved() || self.place.is_hand() && self.pool.is_crowded()
+    }
+
+    #[inline(always)]
     fn take(&mut self) -> Option<Runnable> {
         self.tick += 1;
         let pulse = self.pool.pulse.load(Relaxed);
         if self.tick >= LOOK_AROUND || pulse != self.pulse {
-            (self.tick, self.pulse) = (0, pulse);
-            self.around = true;
-            // Runnables go first: as long as there are pieces, this is when those in other deques are looked for.
-            self.helps = None;
-            self.poll();
-            if self.local.own.has_later() && self.patience.is_over(pulse) {
-                self.begin_round();
-            }
+            self.look_around(pulse);
         }
         if self.pool.is_graded() { self.take_graded() } else { self.take_default() }
+    }
+
+    // Not inlined: once in so many runnables.
+    #[inline(never)]
+    fn look_around(&mut self, pulse: u64) {
+        (self.tick, self.pulse) = (0, pulse);
+        self.around = true;
+        // Runnables go first: as long as there are pieces, this is when those in other deques are looked for.
+        self.helps = None;
+        self.poll();
+        if self.local.own.has_later() && self.patience.is_over(pulse) {
+            self.begin_round();
+        }
     }
 
     /// From the lines of all classes, in the order of this turn.
@@ -250,10 +285,11 @@ impl Worker<'_> {
     #[inline(always)]
     fn take_default(&mut self) -> Option<Runnable> {
         let (own, pool, exposed) = (&self.local.own, self.pool, &self.place.exposed);
-        if std::mem::take(&mut self.around)
-            && let Some(runnable) = own.pop_shared(&pool.shared)
-        {
-            return Some(runnable);
+        if self.around {
+            self.around = false;
+            if let Some(runnable) = own.pop_shared(&pool.shared) {
+                return Some(runnable);
+            }
         }
         if let Some(runnable) = own.pop(exposed) {
             return Some(runnable);
@@ -325,13 +361,12 @@ impl Worker<'_> {
         unsafe {
             let vtable = node.as_ref().vtable;
             if vtable.kind == Kind::Lane {
-                let none = (vtable.run)(node);
-                debug_assert!(none.is_none(), "lanes report their panics themselves");
+                block::run_lane(node);
             } else if self.pool.is_halted() {
                 self.pool.discard(Runnable(node));
             } else {
                 let site = node.as_ref().site;
-                Mark(Some(self.place)).block(site);
+                Mark(self.place).block(site);
                 if let Some(payload) = (vtable.run)(node) {
                     self.pool.counts.panics.fetch_add(1, Relaxed);
                     catch::report("(no queue)", site, payload);

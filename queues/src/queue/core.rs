@@ -171,57 +171,28 @@ impl QueueCore {
     /// # Safety
     /// The caller has the drain right, and the front is in place. The queue may be freed when this returns.
     #[inline(always)]
-    pub(super) unsafe fn drain(this: NonNull<Self>) {
+    unsafe fn drain_here(this: NonNull<Self>) {
         // SAFETY: a queue with a front is alive until the drain right is given up.
         let core = unsafe { this.as_ref() };
         let frame = Frame::serial(this.as_ptr());
         let inside = frame.enter();
-        let mark = Mark::here();
-        let outer = mark.lane(this.as_ptr().cast());
-        let pool = Arc::as_ptr(core.pool());
-        // SAFETY: worker threads keep the pool alive, and a queue is drained by one of them.
-        let pool = unsafe { &*pool };
+        let (mark, pool) = Mark::of_worker();
+        debug_assert!(std::ptr::eq(pool, &raw const **core.pool()), "a queue is drained by the workers of its pool");
+        let outer = mark.marked();
+        mark.lane(this.as_ptr().cast());
         let turn = pool.turn();
-        let mut left = BUDGET;
         // SAFETY: for the whole loop: the drain right is ours until `close` succeeds, `hold` succeeds, `schedule` passes
         // it on, or the last node was met; after each of these nothing of the queue is touched. Before them, `mark` names
         // the outer lane again, so that no inspection finds a queue that somebody else may free.
         unsafe {
             let mut node = core.mail.front();
-            loop {
+            for _ in 0..BUDGET {
                 let go = turn.go(pool);
-                if go == Go::Halt {
-                    mark.lane(outer);
-                    return pool.count_dropped(Self::discard_from(this, node));
-                }
-                if !core.state.is_clear() && core.leave_held(node, mark, outer) {
+                if (go != Go::On || !core.state.is_clear()) && Self::leaves(this, node, go, mark, outer) {
                     return;
                 }
-                if go == Go::Yield || left == 0 {
-                    core.mail.set_front(node);
-                    mark.lane(outer);
-                    return core.schedule(Place::Back);
-                }
-                left -= 1;
                 let vtable = node.as_ref().vtable;
-                let last_run = match vtable.kind {
-                    Kind::Last => {
-                        mark.lane(outer);
-                        (vtable.finish)(node);
-                        // Freeing may end the runtime, and so drop closures of users, who may ask what they are in.
-                        drop(inside);
-                        return Self::free(this);
-                    }
-                    Kind::Lane => {
-                        let front = core.mail.detach(node, core.lane());
-                        let none = (vtable.run)(node);
-                        debug_assert!(none.is_none(), "lanes report their panics themselves");
-                        if front != core.lane() {
-                            node = front;
-                            continue;
-                        }
-                        front
-                    }
+                match vtable.kind {
                     Kind::Once | Kind::Barrier | Kind::Sync | Kind::SyncBarrier | Kind::Holder => {
                         mark.block(node.as_ref().site);
                         // Written on another core, as a rule: it comes here while this one runs.
@@ -229,29 +200,113 @@ impl QueueCore {
                         if let Some(payload) = (vtable.run)(node) {
                             core.report(node, payload);
                         }
-                        node
+                        let next = match core.mail.linked_after(node) {
+                            Some(next) => next,
+                            None => {
+                                mark.lane(outer);
+                                if core.mail.try_close(node) {
+                                    return (vtable.finish)(node);
+                                }
+                                core.goes_on(node, mark)
+                            }
+                        };
+                        (vtable.finish)(node);
+                        node = next;
                     }
-                };
-                let next = match core.mail.linked_after(last_run) {
-                    Some(next) => Some(next),
-                    None => {
+                    Kind::Lane => match core.run_lane(node, mark, outer) {
+                        Some(next) => node = next,
+                        None => return,
+                    },
+                    Kind::Last => {
                         mark.lane(outer);
-                        if core.mail.try_close(last_run) {
-                            None
-                        } else {
-                            mark.lane(this.as_ptr().cast());
-                            Some(core.mail.next_of(last_run))
-                        }
+                        (vtable.finish)(node);
+                        // Freeing may end the runtime, and so drop closures of users, who may ask what they are in.
+                        drop(inside);
+                        return Self::free(this);
                     }
-                };
-                if vtable.kind != Kind::Lane {
-                    (vtable.finish)(node);
-                }
-                match next {
-                    Some(next) => node = next,
-                    None => return,
                 }
             }
+            core.goes_back(node, mark, outer);
+        }
+    }
+
+    /// The drain, for those who come to it rarely.
+    ///
+    /// # Safety
+    /// The caller has the drain right, and the front is in place. The queue may be freed when this returns.
+    #[inline(never)]
+    pub(super) unsafe fn drain(this: NonNull<Self>) {
+        // SAFETY: the caller's promise.
+        unsafe { Self::drain_here(this) };
+    }
+
+    /// Runs a lane that is in this queue. Returns the new front, or `None`: the mailbox turned idle.
+    ///
+    /// # Safety
+    /// As for [`drain`](Self::drain), and `node` is the front.
+    #[inline(always)]
+    unsafe fn run_lane(&self, node: NonNull<Node>, mark: Mark<'_>, outer: *const Node) -> Option<NonNull<Node>> {
+        // SAFETY: the drain right is ours until the mailbox closes.
+        unsafe {
+            let front = self.mail.detach(node, self.lane());
+            block::run_lane(node);
+            if front != self.lane() {
+                return Some(front);
+            }
+            if let Some(next) = self.mail.linked_after(front) {
+                return Some(next);
+            }
+            mark.lane(outer);
+            if self.mail.try_close(front) { None } else { Some(self.goes_on(front, mark)) }
+        }
+    }
+
+    /// The mailbox could not be closed, because somebody pushes: the drain goes on with what comes behind `last`.
+    ///
+    /// # Safety
+    /// As for [`Mailbox::next_of`].
+    #[cold]
+    unsafe fn goes_on(&self, last: NonNull<Node>, mark: Mark<'_>) -> NonNull<Node> {
+        mark.lane(self.lane().as_ptr());
+        // SAFETY: the caller's promise.
+        unsafe { self.mail.next_of(last) }
+    }
+
+    /// Leaves what is left for later.
+    ///
+    /// # Safety
+    /// As for [`drain`](Self::drain), and `front` is the front.
+    #[cold]
+    unsafe fn goes_back(&self, front: NonNull<Node>, mark: Mark<'_>, outer: *const Node) {
+        // SAFETY: the drain right is ours until `schedule`.
+        unsafe { self.mail.set_front(front) };
+        mark.lane(outer);
+        self.schedule(Place::Back);
+    }
+
+    /// Does the drain end before `front`? Then it gave up the drain right.
+    ///
+    /// # Safety
+    /// As for [`drain`](Self::drain), and `front` is the front.
+    #[cold]
+    #[inline(never)]
+    unsafe fn leaves(this: NonNull<Self>, front: NonNull<Node>, go: Go, mark: Mark<'_>, outer: *const Node) -> bool {
+        // SAFETY: as in `drain`.
+        unsafe {
+            let core = this.as_ref();
+            if go == Go::Halt {
+                let (_, pool) = Mark::of_worker();
+                mark.lane(outer);
+                pool.count_dropped(Self::discard_from(this, front));
+                return true;
+            }
+            if !core.state.is_clear() && core.leave_held(front, mark, outer) {
+                return true;
+            }
+            if go == Go::Yield {
+                core.goes_back(front, mark, outer);
+            }
+            go == Go::Yield
         }
     }
 
@@ -262,10 +317,10 @@ impl QueueCore {
     unsafe fn leave_held(&self, front: NonNull<Node>, mark: Mark<'_>, outer: *const Node) -> bool {
         // SAFETY: the drain right is still ours.
         unsafe { self.mail.set_front(front) };
-        let pool = Arc::as_ptr(self.pool());
+        let (_, pool) = Mark::of_worker();
         mark.lane(outer);
-        // SAFETY: as in `drain`. The queue is not touched after `hold` succeeded: `enter` has its address only.
-        let held = unsafe { &*pool }.held.enter(self.lane(), Self::discard_held, || self.state.hold());
+        // The queue is not touched after `hold` succeeded: `enter` has its address only.
+        let held = pool.held.enter(self.lane(), Self::discard_held, || self.state.hold());
         if !held {
             mark.lane(self.lane().as_ptr());
         }
@@ -318,6 +373,21 @@ impl QueueCore {
         let this = node.cast::<Self>();
         // SAFETY: the node of a queue, whose holder passes the drain right on with it, or that holds a handle.
         unsafe {
+            let core = this.as_ref();
+            if core.ticket.is_none() && !core.is_lifting_root() && core.qos <= Qos::current() {
+                Self::drain_here(this);
+            } else {
+                Self::run_lifted(this);
+            }
+        }
+        None
+    }
+
+    /// As [`run`](Self::run), where classes of service are used.
+    #[inline(never)]
+    unsafe fn run_lifted(this: NonNull<Self>) {
+        // SAFETY: as in `run`.
+        unsafe {
             let met = this.as_ref().ticket.meet();
             if met.drains {
                 this.as_ref().leaves_target();
@@ -329,7 +399,6 @@ impl QueueCore {
                 Self::drop_handle(this);
             }
         }
-        None
     }
 
     pub(super) unsafe fn discard(node: NonNull<Node>) -> u64 {

@@ -12,7 +12,8 @@ use crate::sync::atomic::Ordering::Relaxed;
 
 impl QueueCore {
     /// Hands the drain right to the target. Called by its holder; the front is in place.
-    #[inline]
+    // Not inlined: it saves no registers where it is quick, and whoever pushes to a busy queue need not save any for it.
+    #[inline(never)]
     pub(super) fn schedule(&self, place: Place) {
         match &self.target {
             Target::Pool(owner) if owner.pool().is_graded() => self.schedule_graded(owner.pool(), place),
@@ -76,10 +77,16 @@ impl QueueCore {
         }
     }
 
+    /// Does it lift the root of the target that it waits in?
+    #[inline]
+    pub(super) fn is_lifting_root(&self) -> bool {
+        // Relaxed: guarded by the drain right.
+        self.lifts_root.load(Relaxed)
+    }
+
     /// It runs, or is dropped: what it waited in is not lifted by it any more.
     pub(super) fn leaves_target(&self) {
-        // Relaxed: guarded by the drain right.
-        if self.lifts_root.load(Relaxed) {
+        if self.is_lifting_root() {
             self.lifts_root.store(false, Relaxed);
             self.sink_root(self.qos);
         }

@@ -143,19 +143,19 @@ impl Ticket {
         self.0.fetch_update(Relaxed, Relaxed, step).is_ok()
     }
 
-    /// An entry is met in its line.
+    /// Has the entry that is met no ticket? Then it drains, and [`meet`](Self::meet) would say no more.
     #[inline]
-    pub(crate) fn meet(&self) -> Met {
+    pub(crate) fn is_none(&self) -> bool {
         // Relaxed: an entry without a ticket is the only way to its drain right, and came with what is to be seen. One with a
         // ticket cannot read an older word: the line that it came through orders this behind its schedule.
-        if self.0.load(Relaxed) == NONE {
-            return Met { drains: true, has_handle: false };
-        }
-        self.meet_slow()
+        self.0.load(Relaxed) == NONE
     }
 
-    #[cold]
-    fn meet_slow(&self) -> Met {
+    /// An entry is met in its line.
+    pub(crate) fn meet(&self) -> Met {
+        if self.is_none() {
+            return Met { drains: true, has_handle: false };
+        }
         if planted("ticket: an entry does not ask") {
             return Met { drains: true, has_handle: self.0.fetch_and(!(STATE | ENTRY), AcqRel) & STATE >= STALE };
         }

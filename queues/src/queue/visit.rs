@@ -82,6 +82,8 @@ impl Visit {
 
 impl QueueCore {
     /// As [`schedule`](Self::schedule), in a concurrent target.
+    // Not inlined, so that a queue on the pool has a short path.
+    #[inline(never)]
     pub(super) fn schedule_in(&self, target: &Handle, place: Place) {
         // A stale entry holds a handle, and may be met, run and dropped as soon as it has the drain right again.
         let kept = self.ticket.is_stale().then(|| self.try_handle()).flatten();

@@ -83,7 +83,7 @@ impl Family {
         if family.pieces.is_some_and(Pieces::are_here) {
             return family.keep(catch::catch(body));
         }
-        Mark::here().block(site);
+        Mark::block_here(site);
         // SAFETY: the thread whose whereabouts they are waits for this piece.
         let inside = unsafe { family.place.enter() };
         family.keep(family.qos.run(|| catch::catch(body)));

@@ -183,7 +183,7 @@ where
             let handlers = unsafe { &mut *handlers.get() };
             if let Some(handlers) = handlers.as_mut() {
                 // A run is a block to the monitor: a worker that runs many is not stuck in one.
-                Mark::here().block(head.node.site);
+                Mark::block_here(head.node.site);
                 if let Err(payload) = catch::catch(|| (handlers.event)(&own, value)) {
                     head.queue.report_panic(head.node.site, payload);
                 }

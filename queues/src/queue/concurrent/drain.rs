@@ -38,11 +38,9 @@ impl Body {
     unsafe fn drain(this: NonNull<Self>) {
         // SAFETY: the count keeps it until `idle`, or until somebody else has the drain right.
         let body = unsafe { this.as_ref() };
-        let pool = Arc::as_ptr(body.pool());
-        // SAFETY: worker threads keep the pool alive, and a queue is drained by one of them.
-        let pool = unsafe { &*pool };
-        let mark = Mark::here();
-        let outer = mark.lane(this.as_ptr().cast());
+        let (mark, pool) = Mark::of_worker();
+        let outer = mark.marked();
+        mark.lane(this.as_ptr().cast());
         let turn = pool.turn();
         let mut left = BUDGET;
         // SAFETY: the drain right is ours until the mailbox closes, the gate notes that the drain waits, the queue is held,
