@@ -430,7 +430,9 @@ impl Drop for Connection {
     fn drop(&mut self) {
         // In a turn that panicked the handler has not been told; whatever it does now is caught by the queue.
         self.end_phase(None);
-        if self.is(Signs::BROKEN) || !self.member().output().outbox.is_empty() {
+        // Whoever keeps a handle is told that nothing can be sent any more, and keeps no frames.
+        let unsaid = self.member().output().outbox.end();
+        if self.is(Signs::BROKEN) || unsaid {
             socket::reset_on_close(&self.socket);
         }
         self.hub.leave(self.place, self.expected);

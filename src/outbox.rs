@@ -42,14 +42,14 @@ pub enum Push {
     Missed,
     /// The member was too slow: a close (1013) now waits instead of all that had not been begun. Wake the connection, forget the member.
     Full,
-    /// A close waits already: nothing can come behind it.
+    /// A close was queued already, and nothing can come behind it; or all has [ended](Outbox::end).
     Closing,
 }
 
 /// The frames that wait for one connection.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    /// Nothing while nothing waits, unless a close was queued.
+    /// Nothing while nothing waits, unless a close was queued or all has ended.
     waiting: Option<Box<Waiting>>,
 }
 
@@ -138,7 +138,7 @@ impl Outbox {
         self.waiting.as_ref().map_or(0, |waiting| waiting.missed)
     }
 
-    /// Whether a close was queued: when the outbox is empty then, all is said.
+    /// Whether a close was queued, or all has ended: when the outbox is empty then, all is said.
     pub fn is_closing(&self) -> bool {
         self.waiting.as_ref().is_some_and(|waiting| waiting.closing)
     }
@@ -231,6 +231,15 @@ impl Outbox {
         waiting.missed = 0;
         waiting.append(close);
         waiting.closing = true;
+    }
+
+    /// Throws everything away, for there is nobody any more to write it: nothing can be queued from now on.
+    ///
+    /// Returns whether anything was waiting.
+    pub fn end(&mut self) -> bool {
+        let unsaid = !self.is_empty();
+        self.waiting = Some(Box::new(Waiting { closing: true, ..Waiting::default() }));
+        unsaid
     }
 
     /// Lends all frames, to be written while others push; `None` if nothing waits. They count as waiting until

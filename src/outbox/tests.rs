@@ -221,3 +221,16 @@ fn a_close_that_comes_while_frames_are_lent_drops_those_that_were_not_begun() {
         assert_eq!((outbox.len(), outbox.bytes()), (0, 0));
     }
 }
+
+#[test]
+fn nothing_is_kept_or_taken_after_the_end() {
+    let mut outbox = Outbox::new();
+    assert!(!outbox.end());
+    assert_eq!(outbox.push_own(frame("late")), Push::Closing);
+    let mut outbox = Outbox::new();
+    outbox.push_own(frame("unsaid"));
+    assert!(outbox.end());
+    assert_eq!((outbox.len(), outbox.bytes(), outbox.is_closing()), (0, 0, true));
+    assert_eq!(outbox.push(&frame("late"), &limits(9, 99), TELL), Push::Closing);
+    assert!(outbox.lend().is_none());
+}

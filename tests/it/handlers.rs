@@ -145,6 +145,12 @@ fn a_handle_sends_from_any_thread_and_does_nothing_once_the_connection_is_gone()
     assert_eq!(client.text(), "between two callbacks");
     client.leave();
     crate::until("it is gone", || !conn.send_text("too late"));
+    let lost = Client::open(server.local_addr(), "/give");
+    let conn = given.recv_timeout(DEADLINE).unwrap();
+    drop(lost);
+    crate::until("it is lost", || !conn.send_text("too late"));
+    assert_eq!(crate::metric(server.local_addr(), "slow_members_total"), 0);
+    assert_eq!(conn.buffered(), 0);
     assert_eq!(conn.buffered(), 0);
 }
 
