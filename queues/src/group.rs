@@ -17,6 +17,7 @@
 //! submitted and once when it has ended, and touches no other shared word. What was entered by hand keeps nothing.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +76,17 @@ struct Inner {
     waiting: usize,
     notify: Vec<Box<dyn FnOnce() + Send>>,
     /// Members that cannot run before the block that submitted them has ended: a wait in that block would never end.
-    behind: Vec<(Box<dyn Destination>, &'static Location<'static>)>,
+    behind: Vec<Behind>,
+    /// How many were ever put in there.
+    numbered: u64,
+}
+
+/// A member that runs after the block that submitted it.
+struct Behind {
+    /// Two members may be from the same place, on different queues.
+    number: NonZeroU64,
+    on: Box<dyn Destination>,
+    submitted: &'static Location<'static>,
 }
 
 impl Group {
@@ -106,7 +117,7 @@ impl Group {
     }
 
     /// One more block.
-    pub(crate) fn member(&self, behind: Option<&'static Location<'static>>) -> Member {
+    pub(crate) fn member(&self, behind: Option<NonZeroU64>) -> Member {
         // Relaxed: as in `enter`.
         let before = self.shared.word.fetch_add(MEMBER, Relaxed);
         if before & MEMBERS == 0 || planted("group: every block takes a handle") {
@@ -135,11 +146,8 @@ impl Group {
     #[track_caller]
     pub fn submit<S: Submit, F: FnOnce() + Send + 'static>(&self, on: &S, f: F) {
         let site = Location::caller();
-        let behind = on.waits_for_this_thread();
-        if behind {
-            lock(&self.shared.inner).behind.push((Box::new(on.clone()), site));
-        }
-        on.submit_from(self.member(behind.then_some(site)).with(f), site);
+        let behind = on.waits_for_this_thread().then(|| self.shared.note_behind(Box::new(on.clone()), site));
+        on.submit_from(self.member(behind).with(f), site);
     }
 
     /// As [`submit`](Self::submit), straight to the workers of `runtime`; see [`Runtime::spawn`].
@@ -186,8 +194,8 @@ impl Group {
         }
         let behind = {
             let inner = lock(&self.shared.inner);
-            let behind = inner.behind.iter().find(|(on, _)| on.waits_for_this_thread());
-            behind.map(|(on, submitted)| (on.name().to_owned(), *submitted))
+            let behind = inner.behind.iter().find(|member| member.on.waits_for_this_thread());
+            behind.map(|member| (member.on.name().to_owned(), member.submitted))
         };
         if let Some((label, submitted)) = behind {
             panic!(
@@ -250,6 +258,15 @@ impl fmt::Debug for Group {
 }
 
 impl Shared {
+    #[cold]
+    fn note_behind(&self, on: Box<dyn Destination>, submitted: &'static Location<'static>) -> NonZeroU64 {
+        let mut inner = lock(&self.inner);
+        inner.numbered += 1;
+        let number = NonZeroU64::MIN.saturating_add(inner.numbered);
+        inner.behind.push(Behind { number, on, submitted });
+        number
+    }
+
     /// One leaves, which counts as `one`; what the word is after it.
     fn leave(&self, one: u64) -> Result<u64, UnbalancedLeave> {
         let mut word = self.word.load(Relaxed);
@@ -302,8 +319,8 @@ impl Shared {
 pub(crate) struct Member {
     /// Kept by all members together.
     shared: *const Shared,
-    /// Where it was submitted, if it is in the list of [`Inner::behind`].
-    behind: Option<&'static Location<'static>>,
+    /// Its number, if it is in the list of [`Inner::behind`].
+    behind: Option<NonZeroU64>,
 }
 
 // SAFETY: as a `Group`, which is `Send`.
@@ -323,9 +340,9 @@ impl Drop for Member {
     fn drop(&mut self) {
         // SAFETY: the members keep the group, and this is one of them until it has left.
         let shared = unsafe { &*self.shared };
-        if let Some(site) = self.behind {
+        if let Some(number) = self.behind {
             let mut inner = lock(&shared.inner);
-            let at = inner.behind.iter().position(|(_, of)| *of == site);
+            let at = inner.behind.iter().position(|member| member.number == number);
             let entry = at.map(|at| inner.behind.swap_remove(at));
             drop(inner);
             // May be the last handle of a queue: not under the lock.
