@@ -66,6 +66,14 @@ impl Frame {
     }
 }
 
+/// Leaves the innermost frame before its `Inside` is dropped, which then finds it left: for a drain whose queue is about to end.
+pub(super) fn leave() {
+    // SAFETY: as in `frames`.
+    if let Some(frame) = unsafe { INNERMOST.get().as_ref() } {
+        INNERMOST.set(frame.outer);
+    }
+}
+
 /// What a thread is in, for those who do a part of its work elsewhere while it waits for them.
 #[derive(Clone, Copy)]
 pub(crate) struct Whereabouts(*const Frame);
