@@ -186,7 +186,8 @@ impl Group {
     /// # Panics
     /// With a sentence that names the queue and both places, instead of waiting for ever, when this block submitted a member
     /// that can only run after it. What else keeps a member from leaving is not known to a group: a wait in a block of a queue
-    /// that somebody else's member waits in hangs. Use [`notify`](Self::notify) in blocks.
+    /// that somebody else's member waits in hangs, and so does one in a block of a concurrent queue for a member behind a
+    /// barrier that waits there for this block. Use [`notify`](Self::notify) in blocks.
     #[track_caller]
     pub fn wait(&self) {
         if self.is_empty() {
