@@ -217,3 +217,24 @@ fn members_from_one_place_on_two_queues_are_told_apart() {
     group.wait();
     assert_eq!(ran.load(Relaxed), 2);
 }
+
+#[test]
+fn a_group_keeps_no_queue_that_a_member_waits_in() {
+    let runtime = runtime(1);
+    let (serial, workloop) = (runtime.queue("kept.not"), Workloop::builder("kept.not").runtime(&runtime).build());
+    let (group, other) = (Group::new(), Group::new());
+    let (own, members) = (serial.clone(), group.clone());
+    let ended = serial.call(move || {
+        members.submit(&own, || ());
+        own.suspend();
+    });
+    drop(serial);
+    let (own, members) = (workloop.clone(), other.clone());
+    let ended_too = workloop.call(Qos::Default, move || {
+        members.submit(&own, || ());
+        own.suspend();
+    });
+    drop(workloop);
+    assert!(ended.wait().is_ok() && ended_too.wait().is_ok(), "each goes with its task, the last handle");
+    assert!(group.wait_timeout(LONG) && other.wait_timeout(LONG), "who suspended it is gone: what it holds runs");
+}
