@@ -103,6 +103,8 @@ pub fn on_end(io: &Io, queue: &Queue, on_end: impl FnOnce() + Send + 'static) ->
             on_end();
         }
     });
+    // First of all: from the first action on a signal does not end the process by itself, and must not be lost.
+    let deliveries = Deliveries::of(&[SIGINT, SIGTERM])?;
     let seen = Arc::new(AtomicBool::new(false));
     let mut actions = Vec::new();
     for (signal, status) in [(SIGINT, 130), (SIGTERM, 143)] {
@@ -110,7 +112,7 @@ pub fn on_end(io: &Io, queue: &Queue, on_end: impl FnOnce() + Send + 'static) ->
         actions.push(flag::register_conditional_shutdown(signal, status, seen.clone())?);
         actions.push(flag::register(signal, seen.clone())?);
     }
-    let (watched, attach) = io.register(Deliveries::of(&[SIGINT, SIGTERM])?, Interest::Readable)?;
+    let (watched, attach) = io.register(deliveries, Interest::Readable)?;
     attach.to(source);
     Ok(EndSignals { _watched: watched, actions })
 }

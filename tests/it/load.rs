@@ -211,14 +211,14 @@ fn an_interrupted_run_claims_no_more_than_it_saw() {
     command.arg("load").arg(format!("ws://{}", liar(Lie::Silent))).args(["--connections", "1", "--patience", "60"]);
     let run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("run the program");
     let status = format!("/proc/{}/status", run.id());
-    // SigCgt is a mask of the signals that are caught; SIGINT is number 2.
+    // SigCgt is a mask of the signals that are caught. SIGTERM is number 15, and comes after SIGINT.
     let catches = || {
         let text = std::fs::read_to_string(&status).unwrap_or_default();
         let mask = text
             .lines()
             .find_map(|line| line.strip_prefix("SigCgt:"))
             .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-        mask.is_some_and(|mask| mask & 2 != 0)
+        mask.is_some_and(|mask| mask & 1 << 14 != 0)
     };
     until("it hears of signals", catches);
     kill_process(Pid::from_child(&run), Signal::INT).expect("interrupt it");
