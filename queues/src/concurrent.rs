@@ -15,7 +15,7 @@ use crate::catch;
 use crate::qos::Qos;
 use crate::queue::concurrent::Handle;
 use crate::queue::concurrent::gate::UNLIMITED;
-use crate::queue::{NotSuspended, Rejected, SyncError, Target, TargetQueue, Timer, TrySyncError};
+use crate::queue::{Needs, NotSuspended, Rejected, SyncError, Target, TargetQueue, Timer, TrySyncError};
 use crate::runtime::Runtime;
 use crate::task::{Origin, Promise, Task};
 use crate::time::When;
@@ -314,6 +314,11 @@ impl ConcurrentQueue {
     /// Is the calling thread in a block that has to end before this queue can run another, or a barrier?
     pub(crate) fn waits_for_this_thread(&self, barrier: bool) -> bool {
         self.body.waits_for_this_thread(barrier)
+    }
+
+    /// What a block that is submitted now needs, if the calling thread is in the way.
+    pub(crate) fn needs_this_thread(&self) -> Option<Needs> {
+        self.body.needs_this_thread()
     }
 
     fn refused(&self, site: &'static Location<'static>) -> bool {

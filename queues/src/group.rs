@@ -17,6 +17,7 @@
 //! submitted and once when it has ended, and touches no other shared word. What was entered by hand keeps nothing.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +26,7 @@ use crate::catch;
 use crate::pool;
 use crate::qos::Qos;
 use crate::runtime::Runtime;
-use crate::submit::{Destination, Submit};
+use crate::submit::{Behind, Submit};
 use crate::sync::atomic::{
     AtomicU64,
     Ordering::{AcqRel, Acquire, Relaxed},
@@ -75,7 +76,17 @@ struct Inner {
     waiting: usize,
     notify: Vec<Box<dyn FnOnce() + Send>>,
     /// Members that cannot run before the block that submitted them has ended: a wait in that block would never end.
-    behind: Vec<(Box<dyn Destination>, &'static Location<'static>)>,
+    behind: Vec<Note>,
+    /// How many were ever put in there.
+    noted: u64,
+}
+
+/// About a member that runs after the block that submitted it.
+struct Note {
+    /// Two members may be from the same place, on different queues.
+    number: NonZeroU64,
+    behind: Behind,
+    submitted: &'static Location<'static>,
 }
 
 impl Group {
@@ -106,14 +117,14 @@ impl Group {
     }
 
     /// One more block.
-    pub(crate) fn member(&self, behind: Option<&'static Location<'static>>) -> Member {
+    pub(crate) fn member(&self, note: Option<NonZeroU64>) -> Member {
         // Relaxed: as in `enter`.
         let before = self.shared.word.fetch_add(MEMBER, Relaxed);
         if before & MEMBERS == 0 || planted("group: every block takes a handle") {
             // The first: for all of them, until the last one has left. This one cannot have left yet.
             std::mem::forget(self.shared.clone());
         }
-        Member { shared: Arc::as_ptr(&self.shared), behind }
+        Member { shared: Arc::as_ptr(&self.shared), note }
     }
 
     /// How many handles there are, one for all blocks included.
@@ -135,11 +146,8 @@ impl Group {
     #[track_caller]
     pub fn submit<S: Submit, F: FnOnce() + Send + 'static>(&self, on: &S, f: F) {
         let site = Location::caller();
-        let behind = on.waits_for_this_thread();
-        if behind {
-            lock(&self.shared.inner).behind.push((Box::new(on.clone()), site));
-        }
-        on.submit_from(self.member(behind.then_some(site)).with(f), site);
+        let note = on.behind_this_thread().map(|behind| self.shared.note(behind, site));
+        on.submit_from(self.member(note).with(f), site);
     }
 
     /// As [`submit`](Self::submit), straight to the workers of `runtime`; see [`Runtime::spawn`].
@@ -178,7 +186,8 @@ impl Group {
     /// # Panics
     /// With a sentence that names the queue and both places, instead of waiting for ever, when this block submitted a member
     /// that can only run after it. What else keeps a member from leaving is not known to a group: a wait in a block of a queue
-    /// that somebody else's member waits in hangs. Use [`notify`](Self::notify) in blocks.
+    /// that somebody else's member waits in hangs, and so does one in a block of a concurrent queue for a member behind a
+    /// barrier that waits there for this block. Use [`notify`](Self::notify) in blocks.
     #[track_caller]
     pub fn wait(&self) {
         if self.is_empty() {
@@ -186,8 +195,8 @@ impl Group {
         }
         let behind = {
             let inner = lock(&self.shared.inner);
-            let behind = inner.behind.iter().find(|(on, _)| on.waits_for_this_thread());
-            behind.map(|(on, submitted)| (on.name().to_owned(), *submitted))
+            let note = inner.behind.iter().find(|note| note.behind.waits_for_this_thread());
+            note.map(|note| (note.behind.label().to_owned(), note.submitted))
         };
         if let Some((label, submitted)) = behind {
             panic!(
@@ -250,6 +259,15 @@ impl fmt::Debug for Group {
 }
 
 impl Shared {
+    #[cold]
+    fn note(&self, behind: Behind, submitted: &'static Location<'static>) -> NonZeroU64 {
+        let mut inner = lock(&self.inner);
+        inner.noted += 1;
+        let number = NonZeroU64::MIN.saturating_add(inner.noted);
+        inner.behind.push(Note { number, behind, submitted });
+        number
+    }
+
     /// One leaves, which counts as `one`; what the word is after it.
     fn leave(&self, one: u64) -> Result<u64, UnbalancedLeave> {
         let mut word = self.word.load(Relaxed);
@@ -302,8 +320,8 @@ impl Shared {
 pub(crate) struct Member {
     /// Kept by all members together.
     shared: *const Shared,
-    /// Where it was submitted, if it is in the list of [`Inner::behind`].
-    behind: Option<&'static Location<'static>>,
+    /// The number of what [`Inner::behind`] says about it, if it does.
+    note: Option<NonZeroU64>,
 }
 
 // SAFETY: as a `Group`, which is `Send`.
@@ -323,13 +341,8 @@ impl Drop for Member {
     fn drop(&mut self) {
         // SAFETY: the members keep the group, and this is one of them until it has left.
         let shared = unsafe { &*self.shared };
-        if let Some(site) = self.behind {
-            let mut inner = lock(&shared.inner);
-            let at = inner.behind.iter().position(|(_, of)| *of == site);
-            let entry = at.map(|at| inner.behind.swap_remove(at));
-            drop(inner);
-            // May be the last handle of a queue: not under the lock.
-            drop(entry);
+        if let Some(number) = self.note {
+            lock(&shared.inner).behind.retain(|note| note.number != number);
         }
         if shared.leave(MEMBER).is_ok_and(|word| word & MEMBERS == 0) {
             // SAFETY: the last one; the first one forgot a handle.

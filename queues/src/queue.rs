@@ -37,7 +37,7 @@ use crate::runtime::Runtime;
 
 pub use self::builder::QueueBuilder;
 use self::core::QueueCore;
-pub(crate) use self::current::Whereabouts;
+pub(crate) use self::current::{Needs, Whereabouts};
 pub use self::error::{DeadlockError, SyncError, TrySyncError};
 pub use self::later::Timer;
 pub(crate) use self::lift::OwnedLift;
@@ -243,6 +243,12 @@ impl Queue {
     /// Is the calling thread in a block that has to end before this queue can run: its own, or one that shares a target?
     pub(crate) fn waits_for_this_thread(&self) -> bool {
         current::blocks_on(self.core().level(), false).is_some()
+    }
+
+    /// What a block that is submitted now needs, if the calling thread is in the way.
+    #[inline]
+    pub(crate) fn needs_this_thread(&self) -> Option<Needs> {
+        Needs::of_this_thread(self.core().level())
     }
 
     /// Has everything that was pushed so far, as far as the calling thread knows, ended?

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use once_cell::sync::OnceCell;
 
 use crate::block;
+use crate::catch;
 use crate::park::{Parker, ThreadParker};
 use crate::pool::{self, Plan, Pool};
 use crate::qos::Qos;
@@ -157,6 +158,8 @@ impl Runtime {
         } else {
             self.pool().count_rejected();
             log::warn!("a block spawned at {site} was dropped: {}", self.pool().why_refused());
+            // Quietly: this may be a notify, on a thread that has more to tell.
+            catch::drop_quietly(f);
         }
     }
 

@@ -3,11 +3,12 @@
 //! Each kind says what it does beside its own verbs. Not for: what a kind can besides, such as barriers.
 
 use std::panic::Location;
+use std::thread::{self, ThreadId};
 
 use crate::concurrent::ConcurrentQueue;
 use crate::main_queue::MainHandle;
 use crate::qos::Qos;
-use crate::queue::Queue;
+use crate::queue::{Needs, Queue};
 use crate::runtime::Runtime;
 use crate::workloop::Workloop;
 
@@ -34,17 +35,42 @@ pub trait Submit: Destination + Clone {}
 impl<D: Destination + Clone> Submit for D {}
 
 /// What [`Submit`] stands for; private, because this module is.
-pub trait Destination: Send + Sync + 'static {
+pub trait Destination: Send + 'static {
     /// Submits `f` in the name of who stands at `site`.
-    fn submit_from<F: FnOnce() + Send + 'static>(&self, f: F, site: Site)
-    where
-        Self: Sized;
+    fn submit_from<F: FnOnce() + Send + 'static>(&self, f: F, site: Site);
 
-    /// Must the block that the calling thread is in end before this can run another?
-    fn waits_for_this_thread(&self) -> bool;
+    /// What a block that is submitted now waits for, if it must wait for the one that the calling thread is in.
+    fn behind_this_thread(&self) -> Option<Behind>;
+}
 
-    /// The name that it was given.
-    fn name(&self) -> &str;
+/// What a block waits for. It keeps no queue: who holds a handle keeps a suspended queue from being let go.
+pub struct Behind {
+    label: String,
+    place: Place,
+}
+
+enum Place {
+    In(Needs),
+    Thread(ThreadId),
+}
+
+impl Behind {
+    fn new(label: &str, place: Place) -> Self {
+        Self { label: label.to_owned(), place }
+    }
+
+    /// Must the block that the calling thread is in end first?
+    pub(crate) fn waits_for_this_thread(&self) -> bool {
+        match &self.place {
+            Place::In(needs) => needs.wait_for_this_thread(),
+            Place::Thread(thread) => thread::current().id() == *thread,
+        }
+    }
+
+    /// The name of what it was submitted to.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
 }
 
 impl Destination for Queue {
@@ -54,12 +80,8 @@ impl Destination for Queue {
     }
 
     #[inline]
-    fn waits_for_this_thread(&self) -> bool {
-        Queue::waits_for_this_thread(self)
-    }
-
-    fn name(&self) -> &str {
-        self.label()
+    fn behind_this_thread(&self) -> Option<Behind> {
+        self.needs_this_thread().map(|needs| Behind::new(self.label(), Place::In(needs)))
     }
 }
 
@@ -68,12 +90,8 @@ impl Destination for ConcurrentQueue {
         self.submit_at(f, site);
     }
 
-    fn waits_for_this_thread(&self) -> bool {
-        ConcurrentQueue::waits_for_this_thread(self, false)
-    }
-
-    fn name(&self) -> &str {
-        self.label()
+    fn behind_this_thread(&self) -> Option<Behind> {
+        self.needs_this_thread().map(|needs| Behind::new(self.label(), Place::In(needs)))
     }
 }
 
@@ -82,12 +100,8 @@ impl Destination for Workloop {
         self.submit_at(Qos::Default, f, site);
     }
 
-    fn waits_for_this_thread(&self) -> bool {
-        self.inner().waits_for_this_thread()
-    }
-
-    fn name(&self) -> &str {
-        self.label()
+    fn behind_this_thread(&self) -> Option<Behind> {
+        self.inner().behind_this_thread()
     }
 }
 
@@ -96,12 +110,8 @@ impl Destination for MainHandle {
         self.submit_at(f, site);
     }
 
-    fn waits_for_this_thread(&self) -> bool {
-        self.is_main_thread()
-    }
-
-    fn name(&self) -> &str {
-        self.label()
+    fn behind_this_thread(&self) -> Option<Behind> {
+        self.is_main_thread().then(|| Behind::new(self.label(), Place::Thread(thread::current().id())))
     }
 }
 
@@ -110,11 +120,7 @@ impl Destination for Runtime {
         self.spawn_at(Qos::Default, f, site);
     }
 
-    fn waits_for_this_thread(&self) -> bool {
-        false
-    }
-
-    fn name(&self) -> &str {
-        "the workers"
+    fn behind_this_thread(&self) -> Option<Behind> {
+        None
     }
 }

@@ -28,7 +28,7 @@ use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::current::{self, Frame};
+use super::current::{self, Frame, Needs};
 use super::lift::Lifts;
 use super::specific::Specifics;
 use super::target::{Level, Target};
@@ -373,6 +373,11 @@ impl Handle {
     /// Is the calling thread in a block that has to end before this queue can run another, or a barrier?
     pub(crate) fn waits_for_this_thread(&self, barrier: bool) -> bool {
         current::blocks_on(self.level(), barrier).is_some()
+    }
+
+    /// What a block that is submitted now needs, if the calling thread is in the way.
+    pub(crate) fn needs_this_thread(&self) -> Option<Needs> {
+        Needs::of_this_thread(self.level())
     }
 
     /// Is this thread in a block of it, or of a queue that targets it? `Some(true)`: in its barrier.

@@ -9,7 +9,7 @@ use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::current::Frame;
+use super::current::{self, Frame};
 use super::label::Label;
 use super::lift::Lifts;
 use super::specific::Specifics;
@@ -297,6 +297,8 @@ impl QueueCore {
             if go == Go::Halt {
                 let (_, pool) = Mark::of_worker();
                 mark.lane(outer);
+                // The queue may be freed, and its values ask what they are in.
+                current::leave();
                 pool.count_dropped(Self::discard_from(this, front));
                 return true;
             }

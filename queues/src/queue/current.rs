@@ -66,6 +66,14 @@ impl Frame {
     }
 }
 
+/// Leaves the innermost frame before its `Inside` is dropped, which then finds it left: for a drain whose queue is about to end.
+pub(super) fn leave() {
+    // SAFETY: as in `frames`.
+    if let Some(frame) = unsafe { INNERMOST.get().as_ref() } {
+        INNERMOST.set(frame.outer);
+    }
+}
+
 /// What a thread is in, for those who do a part of its work elsewhere while it waits for them.
 #[derive(Clone, Copy)]
 pub(crate) struct Whereabouts(*const Frame);
@@ -135,15 +143,36 @@ pub(super) fn with_current<R>(f: impl FnOnce(Level<'_>) -> R) -> Option<R> {
 /// serial queue or a barrier that both need, or what a barrier has to wait for. To be asked by whoever cannot have `level` at
 /// once, and would wait.
 pub(super) fn blocks_on(level: Level<'_>, barrier: bool) -> Option<String> {
+    find_inside(|mine, alone| alone && level.chain().any(|theirs| theirs.is(mine)) || barrier && mine.is(level))
+}
+
+/// The label of the innermost queue that this thread is in with a level, its own or a target, that `needed` says yes to; it is
+/// told whether the thread is alone in that.
+fn find_inside(needed: impl Fn(Level<'_>, bool) -> bool) -> Option<String> {
     frames().find_map(|place| {
         // SAFETY: used within this call, in a block of it.
         let inside = unsafe { place.level() };
         let needed = |(depth, mine): (usize, Level<'_>)| {
-            let alone = matches!(mine, Level::Serial(_)) || depth == 0 && place.is_barrier();
-            alone && level.chain().any(|theirs| theirs.is(mine)) || barrier && mine.is(level)
+            needed(mine, matches!(mine, Level::Serial(_)) || depth == 0 && place.is_barrier())
         };
         inside.chain().enumerate().any(needed).then(|| inside.label().to_owned())
     })
+}
+
+/// What has to be left by others before a block in a queue can run, as addresses: a handle would keep the queue. They say
+/// something as long as the block is there.
+pub(crate) struct Needs(Box<[usize]>);
+
+impl Needs {
+    /// Of a block that is submitted to `level`, if this very thread is in the way.
+    pub(super) fn of_this_thread(level: Level<'_>) -> Option<Self> {
+        blocks_on(level, false).map(|_| Self(level.chain().map(|level| level.address().addr()).collect()))
+    }
+
+    /// Is the calling thread in the way?
+    pub(crate) fn wait_for_this_thread(&self) -> bool {
+        find_inside(|mine, alone| alone && self.0.contains(&mine.address().addr())).is_some()
+    }
 }
 
 /// Is this thread in a block of `body`, or of a queue that targets it? `Some(true)`: in its barrier.

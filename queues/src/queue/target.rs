@@ -161,7 +161,7 @@ impl<'a> Level<'a> {
         ptr::addr_eq(self.address(), other.address())
     }
 
-    fn address(self) -> *const Node {
+    pub(super) fn address(self) -> *const Node {
         match self {
             Self::Serial(core) => ptr::from_ref(core).cast(),
             Self::Concurrent(body) => ptr::from_ref(body).cast(),

@@ -175,3 +175,66 @@ fn members_and_notifies_may_be_on_queues_of_any_kind() {
     assert!(!main.drain(Budget::ALL));
     assert_eq!(told.try_recv(), Ok(("main", true)));
 }
+
+#[test]
+fn a_notify_that_is_refused_keeps_none_of_the_others_back() {
+    struct Sour;
+    impl Drop for Sour {
+        fn drop(&mut self) {
+            panic!("the captures of a refused block panic: this is the subject of a test");
+        }
+    }
+    let (gone, runtime) = (runtime(1), runtime(1));
+    gone.shutdown(LONG);
+    let (group, sour, (tell, told)) = (Group::new(), Sour, channel());
+    group.enter();
+    group.notify(&gone, move || drop(sour));
+    group.notify(&runtime.queue("told"), move || tell.send(()).expect("told is there"));
+    group.leave().expect("entered above");
+    assert_eq!(told.recv_timeout(LONG), Ok(()));
+}
+
+#[test]
+fn members_from_one_place_on_two_queues_are_told_apart() {
+    let runtime = runtime(2);
+    let (outer, inner, group) = (runtime.queue("apart.outer"), runtime.queue("apart.inner"), Group::new());
+    let ran = Arc::new(AtomicUsize::new(0));
+    let (own, members, count) = (outer.clone(), group.clone(), ran.clone());
+    let wait = outer.call(move || {
+        inner.sync(|| {
+            for queue in [&own, &inner] {
+                let count = count.clone();
+                members.submit(queue, move || _ = count.fetch_add(1, Relaxed));
+            }
+        });
+        // The one on the inner queue runs, leaves, and takes its own note with it.
+        wait_until("the inner member", || count.load(Relaxed) == 1);
+        inner.sync(|| ());
+        members.wait();
+    });
+    let error = wait.wait().expect_err("it would wait for the member on its own queue").to_string();
+    assert!(error.contains("deadlock") && error.contains("apart.outer"), "{error}");
+    group.wait();
+    assert_eq!(ran.load(Relaxed), 2);
+}
+
+#[test]
+fn a_group_keeps_no_queue_that_a_member_waits_in() {
+    let runtime = runtime(1);
+    let (serial, workloop) = (runtime.queue("kept.not"), Workloop::builder("kept.not").runtime(&runtime).build());
+    let (group, other) = (Group::new(), Group::new());
+    let (own, members) = (serial.clone(), group.clone());
+    let ended = serial.call(move || {
+        members.submit(&own, || ());
+        own.suspend();
+    });
+    drop(serial);
+    let (own, members) = (workloop.clone(), other.clone());
+    let ended_too = workloop.call(Qos::Default, move || {
+        members.submit(&own, || ());
+        own.suspend();
+    });
+    drop(workloop);
+    assert!(ended.wait().is_ok() && ended_too.wait().is_ok(), "each goes with its task, the last handle");
+    assert!(group.wait_timeout(LONG) && other.wait_timeout(LONG), "who suspended it is gone: what it holds runs");
+}

@@ -1,10 +1,13 @@
 //! Calls at odd moments: from inside what they are about, from destructors, in the middle of a shutdown.
 
-use crate::{LONG, Latch, runtime, wait_until};
+use crate::{LONG, Latch, occupy, runtime, wait_until};
 use singletrack_queues::{
-    ConcurrentQueue, Group, Queue, Schedule, Semaphore, Source, Ticker, Timer, WorkEnd, WorkHandle, WorkItem,
+    ConcurrentQueue, Group, Queue, Schedule, Semaphore, Source, SpecificKey, Ticker, Timer, WorkEnd, WorkHandle,
+    WorkItem,
 };
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -234,4 +237,23 @@ fn threads_may_shut_a_runtime_down_at_the_same_time_and_in_the_middle_of_work() 
         wait_until("each block to run or to be dropped", || taken.load(SeqCst) == 0);
         wait_until("its threads to end", || runtime.stats().threads == 0);
     }
+}
+
+#[test]
+fn a_value_that_goes_with_a_queue_in_a_shutdown_is_on_no_queue() {
+    static LAST: SpecificKey<OnDrop<Box<dyn FnMut() + Send + Sync>>> = SpecificKey::new();
+    let runtime = runtime(1);
+    let (queue, other) = (runtime.queue("goes"), Queue::new("other"));
+    let (tell, told) = channel();
+    let asks = move || {
+        let sentence = catch_unwind(AssertUnwindSafe(|| other.assert_on())).expect_err("it is on none");
+        tell.send(*sentence.downcast::<String>().expect("a sentence")).expect("told is there");
+    };
+    queue.set_specific(&LAST, OnDrop(Box::new(asks)));
+    let latch = occupy(&queue);
+    drop(queue);
+    assert!(runtime.shutdown(Duration::ZERO).deadline_passed);
+    latch.open();
+    let sentence = told.recv_timeout(LONG).expect("it was dropped");
+    assert!(sentence.contains("in no queue's block"), "{sentence}");
 }
