@@ -6,9 +6,12 @@
 //! limits, so that a flood of pings cannot grow memory; an empty outbox holds no memory: it is one word, because most of them
 //! are empty. What it held is kept by its thread for the next one that is not (`outbox/spare`).
 
+mod frames;
 mod spare;
 
 use bytes::Bytes;
+
+use frames::Frames;
 
 use crate::limits::Limits;
 use crate::ws::{self, Close, CloseCode, Opcode};
@@ -56,7 +59,7 @@ pub struct Outbox {
 /// What waits, and how far it is written.
 #[derive(Debug, Default)]
 struct Waiting {
-    frames: Vec<Bytes>,
+    frames: Frames,
     /// Bytes of `frames` that are not written.
     bytes: usize,
     /// Bytes of the first frame that are written.
@@ -77,7 +80,7 @@ struct Waiting {
 #[derive(Debug)]
 #[must_use = "lent frames count as waiting until they are given back"]
 pub struct Lent {
-    frames: Vec<Bytes>,
+    frames: Frames,
     /// Bytes of `frames` that are not written.
     bytes: usize,
     /// Bytes of the first frame that are written.
@@ -87,7 +90,7 @@ pub struct Lent {
 impl Lent {
     /// The frames, in order.
     pub fn frames(&self) -> &[Bytes] {
-        &self.frames
+        self.frames.as_slice()
     }
 
     /// Bytes of the first frame that are written already.
@@ -104,11 +107,14 @@ impl Lent {
         self.bytes -= written;
         self.begun += written;
         let mut whole = 0;
-        while self.begun >= self.frames[whole].len() {
-            self.begun -= self.frames[whole].len();
+        for frame in self.frames.as_slice() {
+            if self.begun < frame.len() {
+                break;
+            }
+            self.begun -= frame.len();
             whole += 1;
         }
-        self.frames.drain(..whole);
+        self.frames.take(whole);
     }
 }
 
@@ -188,7 +194,7 @@ impl Outbox {
         match waiting.pong.checked_sub(1) {
             // What is lent may be on the wire already, as is what was begun.
             Some(place) if place >= waiting.lent.max(usize::from(waiting.begun > 0)) => {
-                let former = &mut waiting.frames[place - waiting.lent];
+                let former = waiting.frames.at(place - waiting.lent);
                 waiting.bytes = waiting.bytes - former.len() + frame.len();
                 *former = frame;
             }
@@ -262,7 +268,7 @@ impl Outbox {
             return true;
         }
         if waiting.closing {
-            waiting.frames = Vec::new();
+            waiting.frames = Frames::default();
         } else {
             self.waiting.take().into_iter().for_each(spare::keep);
         }
@@ -311,7 +317,7 @@ impl Waiting {
     /// Drops all but a frame that is half written.
     fn keep_begun(&mut self) {
         self.frames.truncate(usize::from(self.begun > 0));
-        self.bytes = self.frames.iter().map(Bytes::len).sum::<usize>() - self.begun;
+        self.bytes = self.frames.as_slice().iter().map(Bytes::len).sum::<usize>() - self.begun;
     }
 
     /// Tells what was missed, if anything was: before the next message, before a close, or when all is written.
@@ -325,10 +331,7 @@ impl Waiting {
     #[inline]
     fn append(&mut self, frame: Bytes) {
         self.bytes += frame.len();
-        if self.frames.len() == self.frames.capacity() {
-            self.frames.reserve(FIRST_FRAMES);
-        }
-        self.frames.push(frame);
+        self.frames.push(frame, FIRST_FRAMES);
     }
 }
 

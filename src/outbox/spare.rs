@@ -6,9 +6,11 @@
 
 use std::cell::RefCell;
 
+use super::frames::Frames;
 use super::{FIRST_FRAMES, KEPT_FRAMES, Waiting};
 
-/// A thread keeps so many, of about 600 bytes each: the members of some rooms that are told something in one moment.
+/// A thread keeps so many, of about 600 bytes each as a rule, and 2 KiB at most: the members of some rooms that are told
+/// something in one moment.
 const KEPT: usize = 256;
 
 thread_local! {
@@ -24,7 +26,7 @@ pub(super) fn take() -> Box<Waiting> {
     spare
         .ok()
         .flatten()
-        .unwrap_or_else(|| Box::new(Waiting { frames: Vec::with_capacity(FIRST_FRAMES), ..Waiting::default() }))
+        .unwrap_or_else(|| Box::new(Waiting { frames: Frames::with_capacity(FIRST_FRAMES), ..Waiting::default() }))
 }
 
 /// Keeps the memory of an outbox in which nothing waits any more.
