@@ -318,6 +318,16 @@ mod tests {
     }
 
     #[test]
+    fn a_run_in_which_nobody_sent_is_told_from_one_without_senders() {
+        let run = run(1000.0, None);
+        assert!(run.nobody_sent());
+        run.set_sent(5, 1);
+        assert!(!run.nobody_sent());
+        let idle = Run::new(plan(Pattern::Echo { connections: 0 }), ([127, 0, 0, 1], 80).into(), 1, std::iter::empty());
+        assert!(!idle.nobody_sent());
+    }
+
+    #[test]
     fn what_is_due_before_the_end_is_counted() {
         for (rate, messages, expected) in
             [(1000.0, None, 500), (3.0, None, 2), (1e6, None, 499_901), (1000.0, Some(7), 42)]
