@@ -25,7 +25,6 @@ use crate::qos::Qos;
 use crate::queue::timed::Timed;
 use crate::queue::{NotSuspended, OwnedLift, Queue, Rejected, SyncError, Timer, TrySyncError};
 use crate::runtime::Runtime;
-use crate::sync::now;
 use crate::task::{Origin, Promise, Task};
 use crate::time::When;
 
@@ -340,9 +339,9 @@ impl Workloop {
         f: F,
         site: &'static Location<'static>,
     ) -> Result<R, SyncError> {
-        let mut f = match self.try_sync(|| qos.run(f)) {
+        let f = match self.try_sync(|| qos.run(f)) {
             Ok(value) => return Ok(value),
-            Err(error) => Some(error.into_inner()),
+            Err(error) => error.into_inner(),
         };
         if let Some(error) = self.inner().deadlock(site) {
             return Err(SyncError::Deadlock(error));
@@ -351,20 +350,13 @@ impl Workloop {
             return Err(SyncError::Shutdown { label: self.label().to_owned() });
         }
         let lift = OwnedLift::new(self.inner(), qos);
-        let begin = now();
-        let mut result = None;
-        let mut body = || result = f.take().map(catch::catch);
-        let timed = Arc::new(Timed::new(site, &mut body));
-        let node = Timed::into_node(timed.clone());
-        let claim = timed.push_and_wait(when, || {
-            // SAFETY: the block is on the heap and counted; `body` is touched by others only between a claim and its end, and
-            // `Timed::wait` returns in no such moment. It may be sent: `F` and `R` are `Send`.
-            unsafe { self.handle.body.push(qos, node) };
+        Timed::sync(f, when, self.label(), site, |timed| {
+            // SAFETY: the block is on the heap and counted, and waited for. It may be sent: `F` and `R` are `Send`.
+            unsafe { self.handle.body.push(qos, Timed::into_node(timed)) };
             if lift.is_some() {
                 self.inner().hurry(qos);
             }
-        });
-        claim.outcome(result, self.label(), begin)
+        })
     }
 
     /// Makes a serial queue that targets the workloop: its blocks and those of the workloop exclude one another. They take

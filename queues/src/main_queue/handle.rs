@@ -2,19 +2,17 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::panic::{Location, resume_unwind};
+use std::panic::Location;
 use std::sync::Arc;
 use std::thread::ThreadId;
 use std::time::Duration;
 
 use super::entry::Entry;
 use super::inbox::Inbox;
-use crate::catch;
-use crate::queue::timed::{Claim, Timed};
+use crate::queue::timed::Timed;
 use crate::queue::{Rejected, SyncError, Timer};
 use crate::runtime::Runtime;
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use crate::sync::now;
 use crate::task::{Origin, Promise, Task};
 use crate::time::When;
 
@@ -246,27 +244,14 @@ impl MainHandle {
         f: F,
         site: &'static Location<'static>,
     ) -> Result<R, SyncError> {
-        let gone = || SyncError::Shutdown { label: self.label().to_owned() };
         if self.is_main_thread() {
+            let gone = || SyncError::Shutdown { label: self.label().to_owned() };
             return if self.shared.inbox.is_closed() { Err(gone()) } else { Ok(f()) };
         }
-        let (mut f, mut result) = (Some(f), None);
-        let mut body = || result = f.take().map(catch::catch);
-        let timed = Arc::new(Timed::new(site, &mut body));
-        let begin = now();
-        let claim = timed.push_and_wait(when, || {
+        Timed::sync(f, when, self.label(), site, |timed| {
             // Refused: dropped here, which ends the wait at once.
-            drop(self.shared.inbox.push(Entry::waiter(timed.clone()), |entry| entry));
-        });
-        match claim {
-            Claim::Withdrawn => Err(SyncError::Timeout { label: self.label().to_owned(), after: begin.elapsed() }),
-            Claim::Dropped => Err(gone()),
-            _ => match result {
-                Some(Ok(value)) => Ok(value),
-                Some(Err(payload)) => resume_unwind(payload),
-                None => unreachable!("it ended, so it ran"),
-            },
-        }
+            drop(self.shared.inbox.push(Entry::waiter(timed), |entry| entry));
+        })
     }
 
     /// Submits a block once `delay` has passed; see [`submit_when`](Self::submit_when).

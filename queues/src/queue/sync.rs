@@ -8,7 +8,6 @@
 
 use std::panic::{Location, resume_unwind};
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::Queue;
@@ -24,7 +23,6 @@ use crate::catch::{self, Payload};
 use crate::handoff::{Ended, Waiter};
 use crate::pool::{self, Place};
 use crate::qos::Qos;
-use crate::sync::now;
 use crate::time::When;
 
 /// How many closures of other threads one thread runs before it lets somebody else: bounds how late its own `sync` returns.
@@ -192,9 +190,9 @@ impl Queue {
         f: F,
         site: &'static Location<'static>,
     ) -> Result<R, SyncError> {
-        let mut f = match self.try_hold_chain(f, site) {
+        let f = match self.try_hold_chain(f, site) {
             Ok(value) => return Ok(value),
-            Err(f) => Some(f),
+            Err(f) => f,
         };
         if let Some(inside) = current::blocks_on(self.core().level(), false) {
             return Err(SyncError::Deadlock(DeadlockError::new(self, inside, site)));
@@ -202,29 +200,23 @@ impl Queue {
         if self.is_forked() {
             return Err(SyncError::Shutdown { label: self.label().to_owned() });
         }
-        let begin = now();
-        let mut result = None;
         // Whoever runs it works for this thread.
         let qos = Qos::current();
-        let mut body = || {
+        let f = move || {
             let _back = qos.at_least();
-            result = f.take().map(catch::catch);
+            f()
         };
-        let timed = Arc::new(Timed::new(site, &mut body));
-        let node = Timed::into_node(timed.clone());
         let (lift, guest) = (Lift::here(self.core()), Guest::here(self.core()));
-        let claim = timed.push_and_wait(when, || {
-            // SAFETY: the block is on the heap and counted; `body` is touched by others only between a claim and its end, and
-            // `Timed::wait` returns in no such moment. It may be sent: `F` and `R` are `Send`.
-            unsafe { self.core().push(node) };
+        Timed::sync(f, when, self.label(), site, |timed| {
+            // SAFETY: the block is on the heap and counted, and waited for. It may be sent: `F` and `R` are `Send`.
+            unsafe { self.core().push(Timed::into_node(timed)) };
             if let Some(lift) = &lift {
                 lift.hurry();
             }
             if let Some(guest) = &guest {
                 guest.hurry();
             }
-        });
-        claim.outcome(result, self.label(), begin)
+        })
     }
 }
 

@@ -16,7 +16,7 @@ use crate::sync::atomic::{
     AtomicU8,
     Ordering::{AcqRel, Acquire, Release},
 };
-use crate::sync::{Condvar, Mutex, lock, planted};
+use crate::sync::{Condvar, Mutex, lock, now, planted};
 use crate::time::When;
 
 /// Who may touch the closure of a timed `sync`.
@@ -40,12 +40,7 @@ impl Claim {
     ///
     /// # Panics
     /// With the panic of the closure.
-    pub(crate) fn outcome<R>(
-        self,
-        result: Option<Result<R, Payload>>,
-        label: &str,
-        begin: Instant,
-    ) -> Result<R, SyncError> {
+    fn outcome<R>(self, result: Option<Result<R, Payload>>, label: &str, begin: Instant) -> Result<R, SyncError> {
         match (self, result) {
             (Self::Withdrawn, _) => Err(SyncError::Timeout { label: label.to_owned(), after: begin.elapsed() }),
             (Self::Dropped, _) => Err(SyncError::Shutdown { label: label.to_owned() }),
@@ -73,6 +68,29 @@ unsafe impl Send for Timed {}
 unsafe impl Sync for Timed {}
 
 impl Timed {
+    /// Has `f` run where `push` puts it, unless it has not begun when the time comes, and waits for that. What is pushed is a
+    /// count that is dropped when it ran, or will not.
+    ///
+    /// # Errors
+    /// Too late, or dropped: `f` did not run.
+    ///
+    /// # Panics
+    /// With the panic of `f`.
+    pub(crate) fn sync<R: Send, F: FnOnce() -> R + Send>(
+        f: F,
+        when: When,
+        label: &str,
+        site: &'static Location<'static>,
+        push: impl FnOnce(Arc<Self>),
+    ) -> Result<R, SyncError> {
+        let begin = now();
+        let (mut f, mut result) = (Some(f), None);
+        let mut body = || result = f.take().map(catch::catch);
+        let timed = Arc::new(Self::new(site, &mut body));
+        let claim = timed.push_and_wait(when, || push(timed.clone()));
+        claim.outcome(result, label, begin)
+    }
+
     const VTABLE: VTable = VTable {
         kind: Kind::Sync,
         run: Self::run,

@@ -7,7 +7,6 @@
 
 use std::panic::{Location, resume_unwind};
 use std::ptr::NonNull;
-use std::sync::Arc;
 
 use super::super::current::{self, Frame};
 use super::super::error::{DeadlockError, SyncError, TrySyncError};
@@ -19,7 +18,7 @@ use super::{Body, Handle};
 use crate::catch;
 use crate::handoff::Ended;
 use crate::qos::Qos;
-use crate::sync::{now, spin};
+use crate::sync::spin;
 use crate::time::When;
 
 /// How often it is tried to come in before the thread is listed: about a microsecond of looking, then some turns of the
@@ -91,9 +90,9 @@ impl Handle {
         barrier: bool,
         site: Site,
     ) -> Result<R, SyncError> {
-        let mut f = match self.try_at_once(f, barrier, site) {
+        let f = match self.try_at_once(f, barrier, site) {
             Ok(value) => return Ok(value),
-            Err(f) => Some(f),
+            Err(f) => f,
         };
         if let Some(error) = self.deadlock(barrier, site) {
             return Err(SyncError::Deadlock(error));
@@ -101,19 +100,14 @@ impl Handle {
         if !self.pool().accepts() {
             return Err(SyncError::Shutdown { label: self.label().to_owned() });
         }
-        let begin = now();
-        let mut result = None;
-        let mut body = || result = f.take().map(catch::catch);
-        let timed = Arc::new(Timed::new(site, &mut body));
-        let block = TimedBlock::new(timed.clone());
-        let claim = timed.push_and_wait(when, || {
+        Timed::sync(f, when, self.label(), site, |timed| {
+            let block = TimedBlock::new(timed);
             if barrier {
                 self.barrier(move || block.run(), site);
             } else {
                 self.submit(move || block.run(), Qos::current(), site);
             }
-        });
-        claim.outcome(result, self.label(), begin)
+        })
     }
 }
 
