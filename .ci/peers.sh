@@ -6,7 +6,7 @@ peers_serve() {
     cargo test --release -p singletrack-performance
     cargo build --release -p singletrack-performance
     # The runner builds this, too, and would below without a linker in its path.
-    cargo build --release -p singletrack --bin singletrack
+    cargo build --release -p singletrack-cli
     local runner=$target/release/singletrack-performance code=0 peer
     # bun, which has uWebSockets inside, comes through npm: without that it fails, and the others do not.
     rm -rf "$target/release/performance/bun"

@@ -131,7 +131,7 @@ crowd() {
     # A silent member's share: its outbox, and as much again for what is on its way.
     local more=$(($(figure rss_peak_kib) - $(figure rss_connected_kib))) most=$((rooms * 2 * outbox / 1024))
     [ "$more" -le "$most" ] || fail "$more KiB for $rooms silent members, more than twice their outboxes: $most KiB"
-    # The workers, the monitor, the main thread, and a few stand-ins: on a busy machine a worker that has no processor for long
+    # The workers, the monitor, the main thread, and a few replacement threads: on a busy machine a worker that has no processor for long
     # looks stuck. Far fewer than rooms or connections in any case.
     local threads most_threads=$(($(nproc) + 16))
     threads=$(figure threads_peak)

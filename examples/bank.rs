@@ -1,4 +1,5 @@
-//! A bank without locks: each account is a queue, a transfer debits on one and then credits on the other.
+//! A bank without locks: each account is a queue, a transfer debits on one and then credits on the
+//! other.
 //!
 //! `cargo run --release --example bank`
 

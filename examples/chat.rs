@@ -1,4 +1,5 @@
-//! A chat server of your own: rooms at `/room/<name>`, a page that joins one, and a limit. Run it and open two windows.
+//! A chat server of your own: rooms at `/room/<name>`, a page that joins one, and a limit. Run it
+//! and open two windows.
 //!
 //! `cargo run --example chat [ADDRESS]`
 

@@ -1,9 +1,11 @@
-//! Copies a file, or what comes in, through two channels: reading and writing overlap, and half a mebibyte is in memory.
+//! Copies a file or the standard input through two channels: reading and writing overlap, and at
+//! most half a mebibyte is in memory.
 //!
 //! `cargo run --release --example copy -- FROM TO`, or `... -- - TO` for the standard input.
 //!
-//! The copy is written beside its place, under a name that ends in `.part`, and takes the place when it is whole. An error or
-//! Ctrl-C removes it and says so. The progress bar goes to standard error, if that is a terminal.
+//! The copy is written next to its target, under a name that ends in `.part`, and replaces the
+//! target when it is complete. An error or Ctrl-C removes it and reports that. The progress bar
+//! goes to standard error, if that is a terminal.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -17,7 +19,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use singletrack::io::{Io, signal};
 use singletrack::{Channel, Queue, Runtime};
 
-/// What the channels tell the main thread.
+/// Messages of the channels to the main thread.
 enum Told {
     Written(u64),
     AllRead,
@@ -59,7 +61,7 @@ impl<E: std::fmt::Display> From<E> for Failure {
 }
 
 fn copy(from: &OsString, to: &Path) -> Result<(), Failure> {
-    // Through a link to what it names. A device or a folder cannot be replaced by a file.
+    // A link is followed to its target. A device or a folder cannot be replaced by a file.
     let to = fs::canonicalize(to).unwrap_or_else(|_| to.to_owned());
     if fs::metadata(&to).is_ok_and(|meta| !meta.is_file()) {
         return Err(format!("{} is no file: name a file to copy to", to.display()).into());
@@ -79,7 +81,8 @@ fn copy(from: &OsString, to: &Path) -> Result<(), Failure> {
     pump(&source, &target, &tell);
     let outcome = watch(&told, &tell, &target, &bar);
 
-    // Whatever happened, the descriptors are given back before the process goes: a terminal stays as it was.
+    // In any case, the descriptors are given back before the process ends: a terminal stays as it
+    // was.
     source.stop();
     target.stop();
     (0..2).for_each(|_| while !matches!(told.recv(), Ok(Told::Closed) | Err(_)) {});
@@ -100,7 +103,7 @@ fn copy(from: &OsString, to: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What is read, and its size if that is known.
+/// Opens the source; also returns its size, if that is known.
 fn source(from: &OsString, queue: &Queue, tell: &Sender<Told>) -> Result<(Channel, Option<u64>), Failure> {
     let closed = tell.clone();
     let builder = Channel::builder(queue).on_cleanup(move |_| send(&closed, Told::Closed));
@@ -117,7 +120,7 @@ fn target(part: &Path, queue: &Queue, tell: &Sender<Told>) -> Result<Channel, Fa
     Ok(builder.random_path(part, OpenOptions::new().write(true).create(true).truncate(true))?)
 }
 
-/// Passes on what is read. The next delivery waits until the one before it is written.
+/// Writes each delivery of the source. The next delivery waits until the one before it is written.
 fn pump(source: &Channel, target: &Channel, tell: &Sender<Told>) {
     let (target, tell, mut offset) = (target.clone(), tell.clone(), 0);
     source.read(0, Channel::TO_END, move |read| {
@@ -139,14 +142,14 @@ fn pump(source: &Channel, target: &Channel, tell: &Sender<Told>) {
     });
 }
 
-/// Shows the progress until the copy is whole, or cannot be.
+/// Shows the progress until the copy is complete or fails.
 fn watch(told: &Receiver<Told>, tell: &Sender<Told>, target: &Channel, bar: &ProgressBar) -> Result<(), Failure> {
     loop {
         match told.recv()? {
             Told::Written(bytes) => bar.inc(bytes),
             Told::AllRead => {
                 let tell = tell.clone();
-                // Behind all writes; a disk that is full may say so only now.
+                // Behind all writes; a full disk may be reported only now.
                 target.barrier(move |fd| {
                     let synced = fd.map_err(|error| error.to_string()).and_then(|fd| {
                         rustix::fs::fsync(fd).map_err(|error| format!("cannot make the copy durable: {error}"))
@@ -178,7 +181,7 @@ fn progress_bar(size: Option<u64>) -> ProgressBar {
     bar
 }
 
-/// The main thread listens until both channels are closed, so nothing is told to nobody.
+/// Sends to the main thread, which listens until both channels are closed, so no message is lost.
 fn send(to: &Sender<Told>, told: Told) {
     let _ = to.send(told);
 }

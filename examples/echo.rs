@@ -1,7 +1,9 @@
-//! A handler of your own on a path of its own: it counts and echoes, and says goodbye when the server stops.
+//! A handler of your own on a path of its own: it counts and echoes, and says goodbye when the
+//! server stops.
 //!
-//! A handler belongs to one connection and runs on that connection's queue, so it keeps its state without locks. What several
-//! connections share lives on a queue of its own: here a counter that all of them add to.
+//! A handler belongs to one connection and runs on that connection's queue, so it keeps its state
+//! without locks. State that several connections share lives on a queue of its own: here a counter
+//! that all of them increment.
 //!
 //! `cargo run --example echo [ADDRESS]`, then connect to `ws://ADDRESS/count`.
 
@@ -22,7 +24,7 @@ impl Handler for Counting {
     fn message(&mut self, conn: &Conn, message: Message) {
         self.mine += 1;
         let (mine, conn) = (self.mine, conn.clone());
-        // Nobody waits: the answer is sent from the counter's queue, when its turn has come.
+        // No thread waits: the answer is sent from the counter's queue, when its turn has come.
         self.all.submit(move |all| {
             *all += 1;
             conn.send_text(&format!("your message {mine}, of {all} in all:"));

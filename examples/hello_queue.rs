@@ -1,4 +1,5 @@
-//! The first ten minutes: a queue, blocks, `sync`, state that only the queue can touch, a group, a timer.
+//! The first ten minutes: a queue, blocks, `sync`, state that only the queue can touch, a group, a
+//! timer.
 //!
 //! `cargo run --example hello_queue`
 
@@ -7,7 +8,7 @@ use std::time::Duration;
 use singletrack::{Group, Isolated, Queue};
 
 fn main() {
-    // Blocks run one at a time, in order, on whatever worker is free.
+    // Blocks run one at a time, in order, on any free worker.
     let queue = Queue::new("hello");
     queue.submit(|| println!("first"));
     queue.submit(|| println!("second"));
@@ -17,7 +18,7 @@ fn main() {
     let length = queue.sync(|| name.len());
     println!("\"{name}\" has {length} bytes");
 
-    // State that lives on the queue: no lock, and the compiler keeps everybody else out.
+    // State that lives on the queue needs no lock: the compiler keeps all other threads out.
     let counter = Isolated::new(&queue, 0);
     let group = Group::new();
     for i in 0..8 {
@@ -31,7 +32,7 @@ fn main() {
     group.wait();
     println!("counted to {}", counter.sync(|n| *n));
 
-    // A block for later, and a result to wait for.
+    // A block with a delay, and a result to wait for.
     let later = Group::new();
     later.enter();
     let done = later.clone();

@@ -1,10 +1,12 @@
-//! A program with a screen, without a toolkit: the main thread draws at most sixty times a second and gives a quarter of
-//! each frame to its main queue, while a background queue streams progress into it.
+//! A program with a screen, without a toolkit: the main thread draws at most sixty times a second
+//! and gives a quarter of each frame to its main queue, while a background queue streams progress
+//! into it.
 //!
 //! `cargo run --release --example main_queue`
 //!
-//! The screen is not `Send` and lives on the main thread; the worker has a handle, and reports 100,000 steps without
-//! counting frames. When nothing comes the main thread sleeps: the wake callback makes it come round, once per burst.
+//! The screen is not `Send` and lives on the main thread. The worker has a handle, and reports
+//! 100,000 steps without counting frames. When nothing comes, the main thread sleeps; the wake
+//! callback wakes it, once per burst.
 
 use std::io::{self, IsTerminal, Write};
 use std::rc::Rc;
@@ -17,7 +19,8 @@ const FRAME: Duration = Duration::from_nanos(1_000_000_000 / 60);
 const FOR_BLOCKS: Duration = Duration::from_millis(4);
 const STEPS: u64 = 100_000;
 
-/// What is on the screen. `Rc` stands for the widgets of a toolkit: it could not be on two threads.
+/// The content of the screen. `Rc` stands for the widgets of a toolkit: it could not be on two
+/// threads.
 struct Screen {
     title: Rc<str>,
     done: u64,
@@ -36,7 +39,8 @@ impl Screen {
     }
 }
 
-/// Adds up Collatz lengths in the background; tells the screen after every step, and the result when it has one.
+/// Adds up Collatz lengths in the background; reports every step to the screen, and the result at
+/// the end.
 fn work(screen: &Local<Screen>) {
     let mut longest = (0, 0);
     for step in 1..=STEPS {
@@ -59,7 +63,7 @@ fn collatz(mut number: u64) -> u32 {
 
 fn main() -> io::Result<()> {
     let main = MainQueue::new("main");
-    // Our event loop is this thread, and its event is to be unparked.
+    // The event loop is this thread, and an unpark is its event.
     let this = thread::current();
     main.set_wake(move || this.unpark());
 
@@ -82,7 +86,7 @@ fn main() -> io::Result<()> {
         longest_turn = longest_turn.max(begin.elapsed());
         screen.with(&main, |screen| screen.draw())?;
         frames += 1;
-        // The rest of the frame. A toolkit waits for the display here.
+        // The rest of the frame passes. A toolkit waits for the display here.
         thread::sleep(FRAME.saturating_sub(begin.elapsed()));
     }
 

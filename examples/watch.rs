@@ -1,7 +1,8 @@
-//! Watches a folder, a command, what is typed, memory and Ctrl-C at once: five sources on one queue, and no thread that waits
-//! for any of them.
+//! Watches a folder, a command, the standard input, memory and Ctrl-C at once: five sources on one
+//! queue, and no thread that waits for any of them.
 //!
-//! `cargo run --example watch -- --folder src sleep 10`, then type something, write a file, press Ctrl-C.
+//! `cargo run --example watch -- --folder src sleep 10`, then type something, write a file, press
+//! Ctrl-C.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -15,30 +16,32 @@ use singletrack::event::signals::{SIGINT, SIGTERM};
 use singletrack::event::{Pressure, ProcessEnd};
 use singletrack::{EventError, EventSource, Queue, Source};
 
-/// Tells what happens to a folder, a command, its own input, and memory, until Ctrl-C.
+/// Reports changes of a folder, the end of a command, its own input, and memory pressure, until
+/// Ctrl-C.
 #[derive(Parser)]
 struct Arguments {
     /// The folder to watch, one level deep.
     #[arg(long, value_name = "DIR", default_value = ".")]
     folder: PathBuf,
-    /// A command to run, with its arguments; its end is told. Its input is empty.
+    /// A command to run, with its arguments; its end is reported. Its input is empty.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 
-/// What the main thread is told; it prints.
+/// Messages to the main thread, which prints them.
 enum Seen {
     Happened(String),
     InputEnded,
     Stop,
 }
 
-/// Lines on standard input, as they are typed. The descriptor that was read is closed when the source has ended.
+/// Watches lines on standard input, as they are typed. The descriptor that is read is closed when
+/// the source has ended.
 fn typed(queue: &Queue, tell: &Sender<Seen>) -> io::Result<Result<EventSource, EventError>> {
     let mut input = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (tell, ended, watched) = (tell.clone(), tell.clone(), input.try_clone()?);
     let builder = Source::builder(queue).on_cancel(move || {
-        let _ = ended.send(Seen::Happened("standard input: not watched any more".into()));
+        let _ = ended.send(Seen::Happened("standard input: no longer watched".into()));
     });
     Ok(EventSource::readable(builder, &watched, move |bytes| {
         let mut buffer = vec![0; bytes.max(1) as usize];
@@ -51,7 +54,7 @@ fn typed(queue: &Queue, tell: &Sender<Seen>) -> io::Result<Result<EventSource, E
     }))
 }
 
-/// The end of a command that is started here.
+/// Starts a command and watches its end.
 fn run(
     queue: &Queue,
     command: &[String],
@@ -62,7 +65,7 @@ fn run(
     let mut child = child.map_err(|error| format!("cannot run {program}: {error}"))?;
     let (tell, program) = (tell.clone(), program.clone());
     let source = EventSource::process_exit(queue, child.id(), move |end| {
-        // Has ended, so this does not wait; the system forgets the child.
+        // It has ended, so this does not wait; the system forgets the child.
         let _ = child.wait();
         let how = match end {
             ProcessEnd::Exited(code) => format!("exited with {code}"),
@@ -110,7 +113,7 @@ fn watch(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     sources.iter().chain(&input).for_each(EventSource::cancel);
-    // Behind the ends of all sources.
+    // This runs behind the ends of all sources.
     queue.sync(|| ());
     println!("done");
     Ok(())

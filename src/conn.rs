@@ -1,58 +1,67 @@
-//! One connection: what it is in the middle of, and when that must be over.
+//! One connection: the phase that it is in, and the deadline for that phase.
 //!
-//! A connection is the state of a [`Source`](singletrack_queues::Source)'s handler, so it is touched only on its own queue. Each run of the handler is a
-//! *turn*: note what was signalled, read (`conn/read`), write (`conn/write`), then see whether to go on and until when to wait.
+//! A connection is the state of a [`Source`](singletrack_queues::Source)'s handler, so it is
+//! touched only on its own queue. Each run of the handler is a *turn*: note what was signalled,
+//! read (`conn/read`), write (`conn/write`), then decide whether to go on and until when to wait.
 //! Not for: rooms and handlers, which see a [`Member`] or a [`Conn`].
 //!
 //! Rules:
-//! - Edge-triggered: [`Signs::READABLE`] and [`Signs::BLOCKED`] remember what the last event or system call said until the next one.
-//! - A turn reads no more than one lent buffer and a stated number of frames, then goes to the back.
-//! - Whoever wants to end a WebSocket queues a close in the outbox; the turn that finds it there moves on to [`Phase::Closing`].
-//! - One entry at most among the hub's deadlines, for the earliest. A deadline that moves into the future does not touch it: it
-//!   comes in vain and is set again. So messages cost no timer work, and without connections nothing ticks.
-//! - The clock is read where the time is noted: not at all by a turn that only writes, which is most of them in a room.
-//! - An idle connection owns no buffer, and what only a busy one needs is made for it (`tests/memory.rs` counts every byte).
+//! - Edge-triggered: [`Flags::READABLE`] and [`Flags::BLOCKED`] remember what the last event or
+//!   system call said until the next one.
+//! - A turn reads no more than one lent buffer and a stated number of frames, then goes to the back
+//!   of the queue.
+//! - To end a WebSocket, queue a close in the outbox. The turn that finds it there moves on to
+//!   [`Phase::Closing`].
+//! - A connection has at most one entry among the server's deadlines, for the earliest. A deadline
+//!   that moves into the future does not touch the entry: its spurious turn sets it again. So
+//!   messages cost no timer work, and without connections nothing ticks.
+//! - The clock is read where the time is noted. A turn that only writes does not read it, and in a
+//!   room most turns only write.
+//! - An idle connection owns no buffer. State that only a busy one needs is allocated for it
+//!   (`tests/memory.rs` counts every byte).
 
 mod deadlines;
-mod hub;
 mod read;
+mod shared;
 mod write;
 
 pub(crate) use deadlines::PLACES;
-pub(crate) use hub::{Hub, Parts};
+pub(crate) use shared::{Parts, ServerState};
 
-use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bitflags::bitflags;
+use singletrack_io::socket::Socket;
+use singletrack_io::{HANGUP, Interest, READABLE, Registered, WRITABLE};
 use singletrack_queues::Queue;
+use singletrack_web::http::Reject;
+use singletrack_web::ws::{Close, CloseCode, Decoder};
 
 use crate::handler::{Conn, Handler};
-use crate::http::Reject;
-use crate::io::{HANGUP, Interest, READABLE, Registered, WRITABLE, socket};
 use crate::room::{FLUSH, Member, RESUME};
-use crate::ws::{Close, CloseCode, Decoder};
 use deadlines::Moment;
 
-/// The deadline has come, or a former one.
+/// The deadline has come, or an outdated one.
 const TICK: u64 = 1 << 16;
 /// The server is about to stop: accept no more messages.
 pub(crate) const STOP: u64 = 1 << 17;
-/// The server stops: say so and end.
+/// The server stops: close and end.
 pub(crate) const AWAY: u64 = 1 << 18;
 /// The server has no more time: end at once.
 pub(crate) const ABORT: u64 = 1 << 19;
 /// A turn left something to read.
 const MORE: u64 = 1 << 20;
 
-/// What a connection is in the middle of.
+/// The phase of a connection.
 enum Phase {
-    /// Waiting for a request head. `idle`: not a byte of it has come, and another request was answered before.
+    /// Waiting for a request head. `idle`: no byte of it has come, and another request was answered
+    /// before.
     Head { idle: bool },
     /// A WebSocket.
     Open(Open),
-    /// The last bytes are on their way. `told`: all is written and the peer knows that no more comes.
+    /// The last bytes are on their way. `told`: all is written and the peer knows that no more
+    /// comes.
     Closing { told: bool },
 }
 
@@ -62,7 +71,7 @@ struct Open {
     decoder: Decoder,
 }
 
-/// Bytes that were read and not used up: an incomplete head, or what a turn had no time for.
+/// Bytes that were read and not used: an incomplete head, or input that a turn had no time for.
 #[derive(Default)]
 struct Unread {
     bytes: Vec<u8>,
@@ -72,21 +81,22 @@ struct Unread {
     skip: usize,
 }
 
-/// How far a connection is: it begins with its first turn, and ends with its last.
-enum Stage {
-    Accepted { hub: Arc<Hub>, socket: Registered<TcpStream>, place: u32, refused: bool },
-    Serving(Connection),
+/// How far a connection is. It begins with its first turn and ends with its last.
+enum Stage<S: Socket> {
+    Accepted { server: Arc<ServerState>, socket: Registered<S>, place: u32, refused: bool },
+    Serving(Connection<S>),
     Over,
 }
 
-/// A turn. Unless it comes to its end and says that the connection goes on, that is dropped: one that panicked, too, rather than
-/// to leave the connection half changed.
-struct InTurn<'a> {
-    stage: &'a mut Stage,
+/// A turn. Unless it reaches its end and reports that the connection goes on, the connection is
+/// dropped. That holds for a turn that panics, too, because it may leave the connection half
+/// changed.
+struct InTurn<'a, S: Socket> {
+    stage: &'a mut Stage<S>,
     goes_on: bool,
 }
 
-impl Drop for InTurn<'_> {
+impl<S: Socket> Drop for InTurn<'_, S> {
     fn drop(&mut self) {
         if !self.goes_on {
             *self.stage = Stage::Over;
@@ -95,43 +105,43 @@ impl Drop for InTurn<'_> {
 }
 
 /// One connection. See the module.
-pub(crate) struct Connection {
-    hub: Arc<Hub>,
-    /// What is told to others about it.
+pub(crate) struct Connection<S: Socket> {
+    server: Arc<ServerState>,
+    /// The part of it that others see.
     conn: Conn,
-    socket: Registered<TcpStream>,
+    socket: Registered<S>,
     phase: Phase,
-    /// Nothing while nothing was left unread.
+    /// `None` while nothing is left unread.
     unread: Option<Box<Unread>>,
-    /// When the wait for what must come next began: for a request head; for a sign of life, or the answer to a ping; for the
-    /// peer's end, if it was told of ours.
+    /// The beginning of the current wait: for a request head, for a sign of life or the answer to a
+    /// ping, or for the peer's end after ours was announced.
     since: Moment,
-    /// Since when the peer has taken nothing of what waits for it.
+    /// The time since which the peer has taken none of its waiting output.
     stalled: Option<Moment>,
-    /// When the hub brings a turn.
+    /// The time of the turn that the server has scheduled.
     expected: Option<Moment>,
-    /// Where the hub keeps it.
+    /// Its place in the server's list.
     place: u32,
-    /// The share of the jitter by which the next ping is late; a new one for each ping.
+    /// The share of the jitter that delays the next ping. Each ping draws a new one.
     share: u16,
-    signs: Signs,
+    flags: Flags,
 }
 
 bitflags! {
-    /// What is known of a connection beside its phase.
+    /// The state of a connection beside its phase.
     #[derive(Clone, Copy)]
-    struct Signs: u8 {
+    struct Flags: u8 {
         /// There may be something to read.
         const READABLE = 1;
-        /// The stream's end may hide behind what there is to read.
+        /// The stream's end may hide behind the unread input.
         const HANGUP = 1 << 1;
-        /// There is no room to write; an event will tell.
+        /// There is no room to write. An event reports when there is.
         const BLOCKED = 1 << 2;
         /// The peer will send no more.
         const ENDED = 1 << 3;
-        /// The connection broke: nobody can be told anything any more.
+        /// The connection broke: nothing can reach the peer any more.
         const BROKEN = 1 << 4;
-        /// Accepted beyond the limit, only to be told so.
+        /// Accepted beyond the limit, only to be refused.
         const REFUSED = 1 << 5;
         /// No more messages are accepted.
         const STOPPED = 1 << 6;
@@ -140,43 +150,49 @@ bitflags! {
     }
 }
 
-impl Connection {
-    /// Takes over a socket that was accepted; from now on it runs on a queue of its own.
-    pub(crate) fn start(hub: &Arc<Hub>, stream: TcpStream, refused: bool) {
-        let id = hub.next_id();
-        let queue = Queue::builder(format!("conn.{id}")).runtime(&hub.runtime).build();
-        let (socket, attach) = match hub.io.register_spread(stream, Interest::Both) {
+impl<S: Socket> Connection<S> {
+    /// Takes over an accepted socket. From now on it runs on a queue of its own.
+    pub(crate) fn start(server: &Arc<ServerState>, socket: S, refused: bool) {
+        let id = server.next_id();
+        let queue = Queue::builder(format!("conn.{id}")).runtime(&server.runtime).build();
+        let (socket, attach) = match server.io.register_spread(socket, Interest::Both) {
             Ok(registered) => registered,
             Err(error) => {
-                hub.terms.metrics.accept_errors.add(1);
+                server.policy.metrics.accept_errors.add(1);
                 log::warn!("a connection was dropped: it could not be watched: {error}");
                 return;
             }
         };
-        let place = hub.enter();
-        let mut stage = Stage::Accepted { hub: hub.clone(), socket, place, refused };
-        let member = Member::new(id, &queue, &hub.terms, move |own, bits| {
+        let place = server.enter();
+        let mut stage = Stage::Accepted { server: server.clone(), socket, place, refused };
+        let member = Member::new(id, &queue, &server.policy, move |own, bits| {
             if let Stage::Accepted { .. } = stage
-                && let Stage::Accepted { hub, socket, place, refused } = std::mem::replace(&mut stage, Stage::Over)
+                && let Stage::Accepted { server, socket, place, refused } = std::mem::replace(&mut stage, Stage::Over)
             {
-                stage = Stage::Serving(Connection::begin(hub, Member::of(own), socket, place, refused));
+                stage = Stage::Serving(Connection::begin(server, Member::of(own), socket, place, refused));
             }
             let mut turn = InTurn { stage: &mut stage, goes_on: false };
             if let Stage::Serving(this) = turn.stage {
                 turn.goes_on = this.turn(bits);
             }
         });
-        hub.seat(place, member.source());
+        server.keep_source(place, member.source());
         attach.to(member.source());
         // The first turn sets the deadline for the head, even if nothing ever comes.
         member.signal(FLUSH);
     }
 
-    fn begin(hub: Arc<Hub>, member: Member, socket: Registered<TcpStream>, place: u32, refused: bool) -> Connection {
-        let now = hub.now();
+    fn begin(
+        server: Arc<ServerState>,
+        member: Member,
+        socket: Registered<S>,
+        place: u32,
+        refused: bool,
+    ) -> Connection<S> {
+        let now = server.now();
         Connection {
-            share: hub.throw(),
-            hub,
+            share: server.jitter(),
+            server,
             conn: Conn::new(member),
             socket,
             phase: Phase::Head { idle: false },
@@ -185,23 +201,23 @@ impl Connection {
             stalled: None,
             expected: None,
             place,
-            signs: if refused { Signs::REFUSED } else { Signs::empty() },
+            flags: if refused { Flags::REFUSED } else { Flags::empty() },
         }
     }
 
-    /// One run on the queue. `false`: the connection is over and is to be dropped.
+    /// One run on the queue. `false`: the connection is over and must be dropped.
     fn turn(&mut self, bits: u64) -> bool {
         self.member().begin_turn();
-        let due = (bits & TICK != 0).then(|| self.hub.now());
-        // Events may be late, too, so before a deadline decides anything the system is asked.
-        if bits & READABLE != 0 || (due.is_some() && self.is(Signs::PINGED)) {
-            self.signs.insert(Signs::READABLE);
+        let due = (bits & TICK != 0).then(|| self.server.now());
+        // Events may be late, too, so the turn asks the system before a deadline decides anything.
+        if bits & READABLE != 0 || (due.is_some() && self.is(Flags::PINGED)) {
+            self.flags.insert(Flags::READABLE);
         }
         if bits & HANGUP != 0 {
-            self.signs.insert(Signs::READABLE | Signs::HANGUP);
+            self.flags.insert(Flags::READABLE | Flags::HANGUP);
         }
         if bits & (WRITABLE | HANGUP | TICK) != 0 {
-            self.signs.remove(Signs::BLOCKED);
+            self.flags.remove(Flags::BLOCKED);
         }
         if bits & STOP != 0 {
             self.stop();
@@ -212,12 +228,13 @@ impl Connection {
         if bits & ABORT != 0 {
             self.give_up();
         }
-        // Other bits (FLUSH, RESUME, MORE) need nothing noted: every turn reads if it may, and writes if something waits.
+        // Other bits (FLUSH, RESUME, MORE) need nothing noted: every turn reads if it may, and
+        // writes if something waits.
         debug_assert_eq!(
             bits & !(READABLE | WRITABLE | HANGUP | FLUSH | RESUME | TICK | STOP | AWAY | ABORT | MORE),
             0
         );
-        let more = !self.is(Signs::BROKEN) && self.read();
+        let more = !self.is(Flags::BROKEN) && self.read();
         self.write();
         if let Some(now) = due {
             self.tick(now);
@@ -235,20 +252,20 @@ impl Connection {
         true
     }
 
-    fn is(&self, sign: Signs) -> bool {
-        self.signs.contains(sign)
+    fn is(&self, sign: Flags) -> bool {
+        self.flags.contains(sign)
     }
 
     fn member(&self) -> &Member {
         self.conn.member()
     }
 
-    /// Whether what was left unread is nothing that could be used without further bytes.
+    /// Whether the unread bytes are of no use without further bytes.
     fn unread_is_partial(&self) -> bool {
         self.unread.as_ref().is_none_or(|unread| unread.bytes.len() == unread.seen)
     }
 
-    /// Moves on to closing when a close waits in the outbox, whoever put it there.
+    /// Moves on to closing when a close waits in the outbox, regardless of its origin.
     fn notice_close(&mut self) {
         if self.member().is_closing() && !matches!(self.phase, Phase::Closing { .. }) {
             let close = self.member().output().close.as_deref().cloned();
@@ -256,25 +273,26 @@ impl Connection {
         }
     }
 
-    /// Tells the handler that it is over, once, and moves on to closing.
+    /// Reports the end to the handler, once, and moves on to closing.
     fn end_phase(&mut self, close: Option<Close>) {
         self.unread = None;
         if let Phase::Open(open) = std::mem::replace(&mut self.phase, Phase::Closing { told: false }) {
             let close = close.unwrap_or_else(|| Close::new(CloseCode(1006), "the connection was lost"));
-            self.hub.terms.metrics.sockets.add(-1);
-            self.hub.terms.metrics.closed(close.code.0);
+            self.server.policy.metrics.sockets.add(-1);
+            self.server.policy.metrics.closed(close.code.0);
             let Open { mut handler, .. } = open;
-            guard(&self.hub, &self.conn, || {
+            guard(&self.server, &self.conn, || {
                 handler.close(&self.conn, &close);
-                // Dropped here: what a handler does when dropped is the user's code, too.
+                // Dropped here: a handler's drop is the user's code, too.
                 drop(handler);
             });
         }
     }
 
-    /// Refuses a request and ends the connection. `head_only`: whoever asked for a head gets no body.
+    /// Refuses a request and ends the connection. `head_only`: the answer to a HEAD request has no
+    /// body.
     fn reject(&mut self, reject: &Reject, head_only: bool) {
-        self.hub.terms.metrics.rejected_requests.add(1);
+        self.server.policy.metrics.rejected_requests.add(1);
         log::debug!("{}: refused with {reject}", self.member().queue().label());
         self.member().output().outbox.push_own(reject.response().encode(head_only, false));
         self.end_phase(None);
@@ -282,13 +300,13 @@ impl Connection {
 
     /// The server is about to stop: from here on no message is accepted.
     fn stop(&mut self) {
-        self.signs.insert(Signs::STOPPED);
+        self.flags.insert(Flags::STOPPED);
         if let Phase::Open(open) = &mut self.phase {
-            guard(&self.hub, &self.conn, || open.handler.drain(&self.conn));
+            guard(&self.server, &self.conn, || open.handler.drain(&self.conn));
         }
     }
 
-    /// The server stops: says so.
+    /// The server stops: close the connection.
     fn leave(&mut self) {
         match &self.phase {
             Phase::Head { idle: true } => self.end_phase(None),
@@ -300,17 +318,17 @@ impl Connection {
 
     /// Ends without ceremony: the peer is reset rather than left to wait.
     fn give_up(&mut self) {
-        self.signs.insert(Signs::BROKEN);
+        self.flags.insert(Flags::BROKEN);
     }
 
-    /// Sees which deadline had passed `now`, when the turn began.
+    /// Finds the deadline that had passed at `now`, when the turn began.
     fn tick(&mut self, now: Moment) {
-        // Any other is still among the deadlines.
+        // A later one is still among the deadlines.
         self.expected = self.expected.filter(|at| *at > now);
-        let limits = &self.hub.terms.limits;
+        let limits = &self.server.policy.limits;
         if self.stalled.is_some_and(|since| now >= since.after(limits.write_stall)) {
             log::debug!("{}: the peer takes nothing", self.member().queue().label());
-            self.hub.terms.metrics.gone.add(1);
+            self.server.policy.metrics.gone.add(1);
             return self.give_up();
         }
         let deaf = !self.wants_input();
@@ -320,27 +338,29 @@ impl Connection {
                 self.reject(&Reject::too_late(), false)
             }
             Phase::Head { .. } => {}
-            // Whoever is not listened to cannot answer: a stalled write will find it out.
-            Phase::Open(_) if deaf => self.signs.remove(Signs::PINGED),
-            Phase::Open(_) if self.is(Signs::PINGED) => {
+            // A peer cannot answer while its input is not read. A stalled write will find out
+            // whether it is gone.
+            Phase::Open(_) if deaf => self.flags.remove(Flags::PINGED),
+            Phase::Open(_) if self.is(Flags::PINGED) => {
                 if now >= self.since.after(limits.pong_timeout) {
                     log::debug!("{}: no answer to a ping", self.member().queue().label());
-                    self.hub.terms.metrics.gone.add(1);
+                    self.server.policy.metrics.gone.add(1);
                     self.give_up();
                 }
             }
             Phase::Open(_) => {
-                if now >= self.since.after(self.hub.patience(self.share)) {
-                    self.signs.insert(Signs::PINGED);
+                if now >= self.since.after(self.server.ping_delay(self.share)) {
+                    self.flags.insert(Flags::PINGED);
                     self.since = now;
-                    self.share = self.hub.throw();
-                    self.hub.terms.metrics.pings.add(1);
+                    self.share = self.server.jitter();
+                    self.server.policy.metrics.pings.add(1);
                     self.member().output().outbox.push_ping(b"");
                 }
             }
-            // That no close came back, or that unread input remains, is not worth a reset: the peer was told all.
+            // A missing close or remaining unread input is not worth a reset: the peer has received
+            // everything.
             Phase::Closing { told: true } if now >= self.since.after(limits.close_time) => {
-                self.signs.insert(Signs::ENDED)
+                self.flags.insert(Flags::ENDED)
             }
             Phase::Closing { .. } => {}
         }
@@ -348,14 +368,15 @@ impl Connection {
 
     /// The earliest deadline, if input `is_wanted`.
     fn deadline(&self, is_wanted: bool) -> Option<Moment> {
-        let limits = &self.hub.terms.limits;
+        let limits = &self.server.policy.limits;
         let patience = match self.phase {
             Phase::Head { idle: true } => Some(limits.keep_alive),
             Phase::Head { idle: false } => Some(limits.head_time),
-            // Until it is listened to again, something else is sure to come: room to write, the room's leave to go on, or the end.
+            // Until input is wanted again, something else is sure to come: room to write, the
+            // room's RESUME, or the end.
             Phase::Open(_) if !is_wanted => None,
-            Phase::Open(_) if self.is(Signs::PINGED) => Some(limits.pong_timeout),
-            Phase::Open(_) => Some(self.hub.patience(self.share)),
+            Phase::Open(_) if self.is(Flags::PINGED) => Some(limits.pong_timeout),
+            Phase::Open(_) => Some(self.server.ping_delay(self.share)),
             Phase::Closing { told } => told.then_some(limits.close_time),
         };
         let own = patience.map(|patience| self.since.after(patience));
@@ -366,29 +387,31 @@ impl Connection {
         }
     }
 
-    /// Sees to it that a turn comes no later than the earliest deadline.
+    /// Ensures that a turn comes no later than the earliest deadline.
     fn set_deadline(&mut self) {
         let comes_later = |deadline: &Moment| self.expected.is_none_or(|at| at > *deadline);
-        // Input that is not wanted only takes a deadline away: as a rule one comes in time for all, and nothing need be asked.
+        // Unwanted input only removes a deadline. Usually one entry is early enough for all, and
+        // nothing else needs to be checked.
         if self.deadline(true).is_some_and(|deadline| comes_later(&deadline))
             && let Some(deadline) = self.deadline(self.wants_input()).filter(comes_later)
         {
             let former = self.expected.replace(deadline);
-            self.hub.expect(self.place, former, deadline);
+            self.server.expect(self.place, former, deadline);
         }
     }
 
-    /// Whether the connection is to be dropped. Moves on when all is written.
+    /// Whether the connection must be dropped. Moves on when all is written.
     fn is_over(&mut self) -> bool {
-        if self.is(Signs::BROKEN) {
+        if self.is(Flags::BROKEN) {
             self.end_phase(None);
             return true;
         }
-        if self.is(Signs::ENDED) && !matches!(self.phase, Phase::Closing { .. }) {
-            // Nobody sends any more. Whoever asked by HTTP may still want the answer; a WebSocket ends with a close or is lost.
-            self.signs.set(Signs::BROKEN, matches!(self.phase, Phase::Open(_)));
+        if self.is(Flags::ENDED) && !matches!(self.phase, Phase::Closing { .. }) {
+            // The peer sends no more. An HTTP peer may still want the answer. A WebSocket ends with
+            // a close or is lost.
+            self.flags.set(Flags::BROKEN, matches!(self.phase, Phase::Open(_)));
             self.end_phase(None);
-            if self.is(Signs::BROKEN) {
+            if self.is(Flags::BROKEN) {
                 return true;
             }
         }
@@ -398,44 +421,46 @@ impl Connection {
         }
         if !*told {
             *told = true;
-            self.since = self.hub.now();
-            socket::end_sending(&self.socket);
+            self.since = self.server.now();
+            self.socket.end_sending();
         }
-        self.is(Signs::ENDED)
+        self.is(Flags::ENDED)
     }
 }
 
-/// Runs a handler's code: its panic ends this connection only.
-fn guard(hub: &Hub, conn: &Conn, user: impl FnOnce()) {
-    if caught(hub, conn, user).is_none() {
+/// Runs a handler's code. A panic of it ends this connection only.
+fn guard(server: &ServerState, conn: &Conn, user: impl FnOnce()) {
+    if caught(server, conn, user).is_none() {
         conn.close(CloseCode::FAILED, "the server failed");
     }
 }
 
-/// Runs a handler's code, or what makes a handler: `None` if it panicked, which is logged and counted.
-fn caught<R>(hub: &Hub, conn: &Conn, user: impl FnOnce() -> R) -> Option<R> {
+/// Runs a handler's code, or the code that makes a handler. `None` if it panicked, which is logged
+/// and counted.
+fn caught<R>(server: &ServerState, conn: &Conn, user: impl FnOnce() -> R) -> Option<R> {
     match catch_unwind(AssertUnwindSafe(user)) {
         Ok(value) => Some(value),
         Err(panic) => {
             let said =
                 panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
             log::error!("a handler of {} panicked: {}", conn.queue().label(), said.unwrap_or("(no text)"));
-            hub.terms.metrics.handler_panics.add(1);
+            server.policy.metrics.handler_panics.add(1);
             None
         }
     }
 }
 
-impl Drop for Connection {
+impl<S: Socket> Drop for Connection<S> {
     fn drop(&mut self) {
-        // In a turn that panicked the handler has not been told; whatever it does now is caught by the queue.
+        // After a panic the handler does not know of the end yet. If it panics again now, the queue
+        // catches that.
         self.end_phase(None);
-        // Whoever keeps a handle is told that nothing can be sent any more, and keeps no frames.
+        // From now on a send through a kept handle fails, and no frames are kept.
         let unsaid = self.member().output().outbox.end();
-        if self.is(Signs::BROKEN) || unsaid {
-            socket::reset_on_close(&self.socket);
+        if self.is(Flags::BROKEN) || unsaid {
+            self.socket.reset_on_close();
         }
-        self.hub.leave(self.place, self.expected);
+        self.server.leave(self.place, self.expected);
     }
 }
 
@@ -445,6 +470,7 @@ mod tests {
 
     #[test]
     fn what_an_idle_connection_costs_does_not_grow_unnoticed() {
-        assert!(size_of::<Connection>() <= 112, "{}", size_of::<Connection>());
+        let bytes = size_of::<Connection<std::os::fd::OwnedFd>>();
+        assert!(bytes <= 112, "{bytes}");
     }
 }

@@ -1,18 +1,30 @@
-//! What can go wrong while a server is set up or run, told so that the reader knows what to change.
+//! The errors of setting up or running a server, worded so that the reader knows what to change.
 //!
-//! Every variant names the thing (which address, which limit, which path), what happened to it and the remedy; [`Error::fault`]
-//! says who can act on it. It is not for what one peer does wrong: a bad request is a `Reject` with an HTTP status and a bad
-//! frame a `Close` with a close code, both for that peer alone. Closing is not an error either.
+//! Every variant names the thing (which address, which limit, which path), what happened to it and
+//! the remedy. [`Error::fault`] says who can act on it. Not for: faults of one peer. A bad request
+//! is a `Reject` with an HTTP status and a bad frame a `Close` with a close code, both for that
+//! peer alone. Closing is not an error either.
 
 use std::error::Error as StdError;
 use std::io;
 use std::net::SocketAddr;
 
+use singletrack_web::limits::BadLimit;
+
 /// Why a server could not be built, started or kept running.
+///
+/// ```
+/// use singletrack::{Error, Server};
+///
+/// match Server::builder().listen("localhost, port 80").build() {
+///     Err(error @ Error::BadAddress { .. }) => println!("{error}"), // it says what to give instead
+///     other => unreachable!("{other:?}"),
+/// }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The text given as an address is none.
+    /// The text given is not an address.
     #[error(
         "`{given}` is not an address to listen on: give an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080"
     )]
@@ -47,7 +59,7 @@ pub enum Error {
     Listen {
         /// The address asked for.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// The limit on open files leaves no room for connections.
@@ -55,55 +67,80 @@ pub enum Error {
     FileLimit {
         /// The limit in force (soft, after it was raised as far as allowed).
         limit: u64,
-        /// The smallest limit that would do.
+        /// The smallest sufficient limit.
         needed: u64,
     },
-    /// One of the [`Limits`](crate::limits::Limits) has a value that cannot work.
-    #[error("limit `{name}` cannot be {given}: {remedy}")]
-    BadLimit {
-        /// The field.
-        name: &'static str,
-        /// Its value, in words.
-        given: String,
-        /// What would be accepted.
-        remedy: &'static str,
-    },
+    /// One of the [`Limits`](singletrack_web::Limits) has a value that cannot work.
+    #[error(transparent)]
+    BadLimit(#[from] BadLimit),
     /// A handler was put on a path that cannot be served.
     #[error("cannot serve path `{path}`: {reason}")]
     BadPath {
         /// The path given.
         path: String,
-        /// What is wrong with it and what to do.
+        /// The fault, and the remedy.
         reason: &'static str,
     },
     /// The system refused something that the server needs.
     #[error("{what} failed: {source}")]
     System {
-        /// What was tried, such as "creating a poller".
+        /// The operation that failed, such as "creating a poller".
         what: &'static str,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
+    },
+    /// The runtime that was given waits in something that watches no sockets.
+    #[error(
+        "the runtime `{name}` watches no sockets: build it with pollers, \
+         `Runtime::builder().workers(n).parkers(Io::new(n)?.parkers())`"
+    )]
+    NoPollers {
+        /// What the runtime is called.
+        name: String,
     },
     /// The runtime that runs the queues could not be made.
     #[error("cannot start the runtime: {source}")]
     Runtime {
-        /// What the runtime said.
+        /// The error of the runtime.
         source: Box<dyn StdError + Send + Sync>,
     },
 }
 
-/// Who can do something about an [`Error`].
+/// The party that can do something about an [`Error`].
+///
+/// ```
+/// use singletrack::{Server, error::Fault};
+/// use std::net::TcpListener;
+///
+/// let other = TcpListener::bind("127.0.0.1:0")?;
+/// let error = Server::builder().listen(other.local_addr()?).build().unwrap_err();
+/// assert_eq!(error.fault(), Fault::Machine, "later it may succeed");
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
     /// The caller gave a value that cannot be used: change it.
     Caller,
-    /// The machine has not what is needed now: a port, a descriptor, memory. The same call may succeed later.
+    /// The machine now lacks what is needed: a port, a descriptor, memory. The same call may
+    /// succeed later.
     Machine,
 }
 
 impl Error {
-    /// Says what a failed attempt to listen on `address` means.
+    /// Turns a failed attempt to listen on `address` into the error that it means.
+    ///
+    /// ```
+    /// use singletrack::Error;
+    /// use std::net::TcpListener;
+    ///
+    /// let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+    /// let first = TcpListener::bind(address)?;
+    /// let error = TcpListener::bind(address).map_err(|source| Error::listen(address, source)).unwrap_err();
+    /// assert!(matches!(error, Error::AddressInUse { .. }));
+    /// # drop(first);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn listen(address: SocketAddr, source: io::Error) -> Error {
         match source.kind() {
             io::ErrorKind::AddrInUse => Error::AddressInUse { address },
@@ -113,18 +150,34 @@ impl Error {
         }
     }
 
-    /// Wraps a refusal of the system with what was being tried.
+    /// Wraps a refusal of the system with the operation that was tried.
+    ///
+    /// ```
+    /// use singletrack::Error;
+    /// use std::io::ErrorKind;
+    ///
+    /// let error = Error::system("reading the certificate", ErrorKind::NotFound.into());
+    /// assert!(error.to_string().starts_with("reading the certificate failed: "));
+    /// ```
     pub fn system(what: &'static str, source: io::Error) -> Error {
         Error::System { what, source }
     }
 
-    /// Who can do something about it.
+    /// The party that can do something about it.
+    ///
+    /// ```
+    /// use singletrack::{Server, error::Fault};
+    ///
+    /// let error = Server::builder().handler("no slash", |_| singletrack::Echo).build().unwrap_err();
+    /// assert_eq!(error.fault(), Fault::Caller, "the program has to change");
+    /// ```
     pub fn fault(&self) -> Fault {
         match self {
             Error::BadAddress { .. }
             | Error::AddressNotHere { .. }
             | Error::NotPermitted { .. }
-            | Error::BadLimit { .. }
+            | Error::BadLimit(_)
+            | Error::NoPollers { .. }
             | Error::BadPath { .. } => Fault::Caller,
             Error::AddressInUse { .. }
             | Error::Listen { .. }

@@ -1,7 +1,8 @@
-//! What the server counts, and how it is told in Prometheus' text format.
+//! The server's counters, and their output in Prometheus' text format.
 //!
-//! Only counters: whoever changes something counts it here. Not for: logging, and deciding anything by what was counted.
-//! Rule: what is counted per message is counted once per turn, in a slot of the worker's own, so that cores do not share a line.
+//! Only counters: the code that changes something counts it here. Not for: logging, and deciding
+//! anything by a count. Rule: a count per message is updated once per turn, in a slot of the
+//! worker's own, so that cores do not share a line.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -23,7 +24,7 @@ impl Count {
     }
 }
 
-/// What is there now.
+/// A current value.
 #[derive(Debug, Default)]
 pub(crate) struct Gauge(AtomicI64);
 
@@ -37,7 +38,7 @@ impl Gauge {
     }
 }
 
-/// The counts of one worker: alone on its cache lines.
+/// The counts of one worker, alone on their cache lines.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Traffic {
@@ -48,7 +49,7 @@ pub(crate) struct Traffic {
     pub(crate) writes: Count,
 }
 
-/// Close codes that have a count of their own; others share one.
+/// Close codes that have a count of their own. All others share one.
 const CODES: std::ops::RangeInclusive<u16> = 1000..=1014;
 
 /// All counts of one server.
@@ -115,7 +116,7 @@ impl Metrics {
         self.traffic.iter().map(|traffic| part(traffic).get()).sum()
     }
 
-    /// All of it in Prometheus' text format.
+    /// All counts in Prometheus' text format.
     pub(crate) fn text(&self, runtime: &Stats) -> String {
         let mut out = String::with_capacity(4096);
         let mut tell = |name: &str, kind: &str, help: &str, value: u64| {

@@ -1,11 +1,14 @@
-//! A room: its members, and what one says told to all. State that lives on a queue of its own.
+//! A room: its members, and the broadcast of each message to all of them. The state lives on a
+//! queue of its own.
 //!
-//! A [`Member`] is an outbox and a way to wake whoever empties it; what kind of connection that is, a room does not know.
-//! Not for: finding rooms by name (`directory`), encoding (`ws`), writing (`conn`).
+//! A [`Member`] is an outbox and a way to wake the owner that empties it. The room does not know
+//! what kind of connection that is. Not for: finding rooms by name (`directory`), encoding (`ws`),
+//! writing (`conn`).
 //!
-//! Rules: a message is encoded once, by its sender, and shared; only the push that finds an outbox empty wakes its owner, behind
-//! everything that waits already, so that the frames of a turn leave together; what a member has said and the room has not
-//! told yet is bounded, because its owner stops reading at [`Member::is_ahead`].
+//! Rules: a message is encoded once, by its sender, and shared. Only the push that finds an outbox
+//! empty wakes the owner, behind everything that already waits, so that the frames of a turn leave
+//! together. The amount that a member has said and the room has not yet broadcast is bounded,
+//! because the owner stops reading at [`Member::is_ahead`].
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -13,42 +16,47 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use singletrack_queues::{Queue, Source, apply_chunks};
+use singletrack_web::Limits;
+use singletrack_web::outbox::{Outbox, Push, SlowMember};
+use singletrack_web::ws::{Close, CloseCode};
 
-use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::outbox::{Outbox, Push, SlowMember};
-use crate::ws::{Close, CloseCode};
 
-/// Something waits in an outbox that was empty.
+/// An outbox that was empty has something to send.
 pub(crate) const FLUSH: u64 = 1 << 8;
-/// A member may say more: the room has caught up.
+/// The room has caught up, so the member may say more.
 pub(crate) const RESUME: u64 = 1 << 9;
 
-/// What a member may have said that its room has not told yet: bytes, and for each message a fixed cost.
+/// The most that a member may have said before its room has broadcast it: bytes, plus a fixed cost
+/// for each message.
 const AHEAD: u32 = 128 * 1024;
 const MESSAGE_COST: u32 = 512;
-/// A bit of the count of what was said and not told: the owner has stopped reading and wants [`RESUME`].
+/// A bit of the count of what was said and not yet broadcast: the owner has stopped reading and
+/// wants [`RESUME`].
 const WAITING: u32 = 1 << (u32::BITS - 1);
 
-/// What a message counts for: one alone may stop its member, and the rest of a huge one need not fit into the count.
+/// The cost of a message. It is capped: one message alone can stop its member, and a huge one must
+/// still fit into the count.
 fn cost(frame: &Bytes) -> u32 {
     MESSAGE_COST + u32::try_from(frame.len()).map_or(AHEAD, |bytes| bytes.min(AHEAD))
 }
 
-/// What holds for all members of a server, and where it is counted.
+/// The policy for all members of a server, and the counters.
 #[derive(Debug)]
-pub(crate) struct Terms {
+pub(crate) struct Policy {
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
     pub(crate) slow_members: SlowMember,
 }
 
-/// Members from which on a room is told by all workers: below, calling them costs more than they save.
+/// From this number of members on, all workers take part in a broadcast. Below it, waking them
+/// costs more than they save.
 const HUGE: usize = 2_048;
-/// The largest frame that is copied for a part of a huge room, which is some hundred members.
+/// The largest frame that is copied for each part of a huge room. A part is some hundred members.
 const COPIED: usize = 4096;
 
-/// An outbox and a way to wake its owner, which is a source that shares it. A clone is the same member.
+/// An outbox and a way to wake its owner, which is a source that shares it. A clone is the same
+/// member.
 #[derive(Clone)]
 pub(crate) struct Member(Source<Shared>);
 
@@ -56,13 +64,14 @@ pub(crate) struct Member(Source<Shared>);
 pub(crate) struct Shared {
     id: u64,
     output: Mutex<Output>,
-    /// Whether the owner runs now and will flush when done. Only read and written on the owner's queue.
+    /// Whether the owner runs now and will flush when done. Only read and written on the owner's
+    /// queue.
     in_turn: AtomicBool,
-    /// Whether a close was queued: what the outbox knows, for the owner, who asks again and again.
+    /// Whether a close is queued. The outbox knows it too, but the owner asks often.
     closing: AtomicBool,
-    /// Cost of what was said and not told, and the bit [`WAITING`].
+    /// The cost of what was said and not yet broadcast, and the bit [`WAITING`].
     ahead: AtomicU32,
-    terms: Arc<Terms>,
+    policy: Arc<Policy>,
 }
 
 /// What waits for a member, and how it ends.
@@ -73,8 +82,9 @@ pub(crate) struct Output {
 }
 
 impl Member {
-    /// Makes a member whose owner is `turn`: it runs on `queue` when something was signalled, and is lent the source that it is.
-    pub(crate) fn new<F>(id: u64, queue: &Queue, terms: &Arc<Terms>, turn: F) -> Member
+    /// Makes a member whose owner is `turn`. It runs on `queue` when something is signalled, and
+    /// borrows its own source.
+    pub(crate) fn new<F>(id: u64, queue: &Queue, policy: &Arc<Policy>, turn: F) -> Member
     where
         F: FnMut(&Source<Shared>, u64) + Send + 'static,
     {
@@ -84,7 +94,7 @@ impl Member {
             in_turn: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             ahead: AtomicU32::new(0),
-            terms: terms.clone(),
+            policy: policy.clone(),
         };
         Member(Source::builder(queue).sharing(shared).build_with_self(turn))
     }
@@ -94,7 +104,7 @@ impl Member {
         Member(source.clone())
     }
 
-    /// For who only signals.
+    /// A type-erased handle for signalling.
     pub(crate) fn source(&self) -> Source {
         self.0.plain()
     }
@@ -108,7 +118,7 @@ impl Member {
     }
 
     pub(crate) fn queue(&self) -> &Queue {
-        self.0.queue()
+        self.0.queue().expect("`new` takes a serial queue")
     }
 
     pub(crate) fn output(&self) -> MutexGuard<'_, Output> {
@@ -116,7 +126,7 @@ impl Member {
         self.shared().output.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The owner's turn begins: it will flush at its end, so nobody on its queue needs to wake it.
+    /// The owner's turn begins. It flushes at its end, so nobody on its queue needs to wake it.
     pub(crate) fn begin_turn(&self) {
         // Relaxed: only blocks of the owner's queue look at it, and those are ordered.
         self.shared().in_turn.store(true, Ordering::Relaxed);
@@ -126,10 +136,11 @@ impl Member {
         self.shared().in_turn.store(false, Ordering::Relaxed);
     }
 
-    /// Whether a close was queued by the owner, or by who woke it then.
+    /// Whether a close was queued, by the owner or by a thread that then woke it.
     pub(crate) fn is_closing(&self) -> bool {
-        // Relaxed: whoever sets it wakes the owner afterwards, and that orders it before the turn that has to see it. A turn
-        // that runs meanwhile may see it or not, as if the close had come earlier or later.
+        // Relaxed: a thread that sets it wakes the owner afterwards, which orders the store before
+        // the turn that has to see it. A turn that runs meanwhile may see it or not, as if the
+        // close had come earlier or later.
         self.shared().closing.load(Ordering::Relaxed)
     }
 
@@ -140,11 +151,11 @@ impl Member {
         self.shared().closing.store(true, Ordering::Relaxed);
     }
 
-    /// Queues a message from anywhere. The policy for slow members holds.
+    /// Queues a message from anywhere, under the policy for slow members.
     pub(crate) fn push(&self, frame: &Bytes) -> bool {
         let pushed = {
             let mut output = self.output();
-            let Terms { limits, slow_members, .. } = &*self.shared().terms;
+            let Policy { limits, slow_members, .. } = &*self.shared().policy;
             let pushed = output.outbox.push(frame, limits, *slow_members);
             if pushed == Push::Full {
                 self.ends(&mut output, Close::new(CloseCode::TRY_AGAIN, "too slow"));
@@ -159,12 +170,12 @@ impl Member {
                 true
             }
             Push::Missed => {
-                self.shared().terms.metrics.missed.add(1);
+                self.shared().policy.metrics.missed.add(1);
                 false
             }
             Push::Full => {
-                self.shared().terms.metrics.slow_members.add(1);
-                log::debug!("{} is too slow and is closed", self.0.queue().label());
+                self.shared().policy.metrics.slow_members.add(1);
+                log::debug!("{} is too slow and is closed", self.0.label());
                 self.wake();
                 false
             }
@@ -172,10 +183,10 @@ impl Member {
         }
     }
 
-    /// Queues a message that answers the owner's own input; reading stops while too much waits, so no policy is needed. From
-    /// another queue it is the same as [`push`](Self::push).
+    /// Queues a message that answers the owner's own input. Reading stops while too much waits, so
+    /// no policy is needed. From another queue it is the same as [`push`](Self::push).
     pub(crate) fn answer(&self, frame: Bytes) -> bool {
-        if !self.0.queue().is_current() {
+        if !self.queue().is_current() {
             return self.push(&frame);
         }
         let pushed = self.output().outbox.push_own(frame);
@@ -185,10 +196,10 @@ impl Member {
 
     /// Counts a message that was queued for this member alone.
     pub(crate) fn count_sent(&self, sent: bool) {
-        self.shared().terms.metrics.traffic().messages_out.add(u64::from(sent));
+        self.shared().policy.metrics.traffic().messages_out.add(u64::from(sent));
     }
 
-    /// Queues a close behind what waits: the last thing that the peer hears. `frame` is what tells it.
+    /// Queues a close behind what waits: `frame` is the last thing that the peer receives.
     pub(crate) fn close(&self, close: Close, frame: Bytes) {
         let pushed = {
             let mut output = self.output();
@@ -198,7 +209,7 @@ impl Member {
             }
             pushed
         };
-        if self.0.queue().is_current() {
+        if self.queue().is_current() {
             self.wake_unless_in_turn(pushed);
         } else if pushed != Push::Closing {
             self.wake();
@@ -215,18 +226,21 @@ impl Member {
         self.signal(FLUSH);
     }
 
-    /// Has the owner run with `bits`, behind everything that waits already.
+    /// Makes the owner run with `bits`, behind everything that already waits.
     pub(crate) fn signal(&self, bits: u64) {
-        self.0.merge_later(bits);
+        self.0.merge_deferred(bits);
     }
 
-    /// Whether the member has said so much that the room must catch up first. If so, [`RESUME`] comes when it has.
+    /// Whether the member has said so much that the room must catch up first. If so, [`RESUME`]
+    /// comes once it has.
     pub(crate) fn is_ahead(&self) -> bool {
-        // The common case without a write. Relaxed: a stale value only moves the moment of the stop.
+        // The common case without a write. Relaxed: a stale value only shifts the moment of the
+        // stop.
         if self.shared().ahead.load(Ordering::Relaxed) < AHEAD {
             return false;
         }
-        // One word and read-modify-writes only: either `told` comes later and sees the bit, or this sees what `told` left.
+        // One word and read-modify-writes only: either `told` comes later and sees the bit, or this
+        // sees what `told` left.
         if self.shared().ahead.fetch_or(WAITING, Ordering::AcqRel) & !WAITING < AHEAD {
             self.shared().ahead.fetch_and(!WAITING, Ordering::AcqRel);
             return false;
@@ -271,12 +285,13 @@ impl Said {
 
 impl Drop for Said {
     fn drop(&mut self) {
-        // Here, so that a message which is dropped untold does not count for ever.
+        // Here, so that a message that is dropped before its broadcast does not count for ever.
         self.from.told(cost(&self.frame));
     }
 }
 
-/// The members of a room, by number: who came later has a higher one as a rule, and so goes to the end.
+/// The members of a room, ordered by number. A later member usually has a higher number, and so
+/// goes to the end.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     members: Vec<Member>,
@@ -291,24 +306,27 @@ impl Room {
     pub(crate) fn leave(&mut self, id: u64) {
         let Ok(place) = self.members.binary_search_by_key(&id, Member::id) else { return };
         self.members.remove(place);
-        // Most have left. Half of it is room for others, so that it does not grow and shrink in turns.
+        // Most have left. Half of the space stays free, so that the list does not alternate between
+        // growing and shrinking.
         if self.members.len() < self.members.capacity() / 4 {
             self.members.shrink_to(self.members.len() * 2);
         }
     }
 
-    /// Tells all members, the sender included. Of a huge room each worker that is free tells a part, and writes to it; the
-    /// next message waits until all are told, so that each member hears all in the same order.
+    /// Sends a message to all members, the sender included. In a huge room each free worker takes a
+    /// part and also writes to it. The next message waits until all members have this one, so that
+    /// every member receives all messages in the same order.
     pub(crate) fn broadcast(&mut self, said: &Said) {
         let tell = |members: &[Member], frame: &Bytes| {
             let told = members.iter().filter(|member| member.push(frame)).count();
-            said.from.shared().terms.metrics.traffic().messages_out.add(told as u64);
+            said.from.shared().policy.metrics.traffic().messages_out.add(told as u64);
         };
         if self.members.len() < HUGE {
             return tell(&self.members, &said.frame);
         }
         apply_chunks(self.members.len(), |part| {
-            // Those who share a frame share its count, too: one for each part, or all cores would wait for one word.
+            // A shared frame has one reference count: one copy for each part, or all cores would
+            // contend for one word.
             let frame =
                 if said.frame.len() <= COPIED { Bytes::copy_from_slice(&said.frame) } else { said.frame.clone() };
             tell(&self.members[part], &frame);
@@ -319,17 +337,17 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ws::Message;
     use singletrack_queues::{Isolated, Runtime};
+    use singletrack_web::ws::Message;
     use std::collections::HashSet;
     use std::sync::mpsc::{Receiver, channel};
     use std::time::Duration;
 
     fn member(id: u64, limits: Limits, policy: SlowMember) -> (Member, Receiver<u64>) {
         let queue = Queue::new("test.member");
-        let terms = Terms { limits, metrics: Metrics::new(1), slow_members: policy };
+        let policy = Policy { limits, metrics: Metrics::new(1), slow_members: policy };
         let (tell, woken) = channel();
-        let member = Member::new(id, &queue, &Arc::new(terms), move |_, bits| tell.send(bits).unwrap_or_default());
+        let member = Member::new(id, &queue, &Arc::new(policy), move |_, bits| tell.send(bits).unwrap_or_default());
         (member, woken)
     }
 
@@ -370,15 +388,15 @@ mod tests {
     #[test]
     fn a_huge_room_is_told_in_one_order_and_by_more_than_one_worker() {
         let runtime = Runtime::builder().workers(2).name("huge").build().unwrap();
-        let terms = Terms { limits: Limits::default(), metrics: Metrics::new(2), slow_members: SlowMember::Close };
-        let terms = Arc::new(terms);
+        let policy = Policy { limits: Limits::default(), metrics: Metrics::new(2), slow_members: SlowMember::Close };
+        let policy = Arc::new(policy);
         let room = Isolated::new(&runtime.queue("room"), Room::default());
         let flushers = Arc::new(Mutex::new(HashSet::new()));
         let heard = Arc::new(Mutex::new(vec![Vec::new(); HUGE]));
         let members: Vec<Member> = (0..HUGE)
             .map(|id| {
                 let (flushers, heard) = (flushers.clone(), heard.clone());
-                let member = Member::new(id as u64, &runtime.queue("member"), &terms, move |source, _| {
+                let member = Member::new(id as u64, &runtime.queue("member"), &policy, move |source, _| {
                     let own = Member::of(source);
                     let lend = || own.output().outbox.lend();
                     while let Some(mut lent) = lend() {
@@ -401,24 +419,25 @@ mod tests {
             for _ in 0..3 {
                 let text = format!("{}", said.len());
                 let message = Said::new(&members[said.len()], Message::text(&text).into_frame());
-                room.submit_later(move |room| room.broadcast(&message));
+                room.submit_deferred(move |room| room.broadcast(&message));
                 said.push(text.into_bytes());
             }
             room.sync(|_| {});
         }
         while !heard.lock().unwrap().iter().all(|heard| heard.len() == said.len()) {
-            assert!(began.elapsed() < SOON, "somebody was not told");
+            assert!(began.elapsed() < SOON, "a member missed it");
             std::thread::yield_now();
         }
         assert!(heard.lock().unwrap().iter().all(|heard| *heard == said));
-        let told = terms.metrics.text(&runtime.stats());
+        let told = policy.metrics.text(&runtime.stats());
         assert!(told.contains(&format!("singletrack_messages_out_total {}\n", HUGE * said.len())), "{told}");
     }
 
     #[test]
     fn a_member_that_does_not_keep_up_is_closed_and_the_others_notice_nothing() {
         let mut room = Room::default();
-        let limits = Limits { outbox_frames: 3, ..Limits::default() };
+        let mut limits = Limits::default();
+        limits.outbox_frames = 3;
         let (slow, _) = member(1, limits, SlowMember::Close);
         let (quick, _) = member(2, Limits::default(), SlowMember::Close);
         room.join(slow.clone());
@@ -443,5 +462,23 @@ mod tests {
         drop(said);
         assert_eq!(woken.recv_timeout(SOON), Ok(RESUME));
         assert!(!member.is_ahead());
+    }
+
+    #[test]
+    fn a_member_that_is_ahead_is_resumed_once_when_half_of_it_is_told() {
+        let (member, woken) = member(1, Limits::default(), SlowMember::Close);
+        let waits = |member: &Member| member.shared().ahead.load(Ordering::Relaxed) & WAITING != 0;
+        member.said(AHEAD - 1);
+        assert!(!member.is_ahead() && !waits(&member));
+        member.said(1);
+        assert!(member.is_ahead() && waits(&member));
+        member.told(AHEAD / 2 - 1);
+        assert!(waits(&member), "more than half is left");
+        member.told(1);
+        assert_eq!((waits(&member), woken.recv_timeout(SOON)), (false, Ok(RESUME)));
+        assert!(!member.is_ahead());
+        member.told(AHEAD / 2);
+        assert_eq!(member.shared().ahead.load(Ordering::Relaxed), 0);
+        assert_eq!(cost(&Bytes::from_static(b"four")), MESSAGE_COST + 4);
     }
 }

@@ -1,47 +1,50 @@
-//! Which path leads where: the table of a server's paths, and what a room may be called.
+//! Which path leads where: the table of a server's paths, and the allowed names of rooms.
 //!
-//! Pure: a path goes in, a [`Route`] or a refusal comes out. Not for methods, handshakes or what happens at the end of a route.
-//! Rules: an exact path wins over a prefix and a longer prefix over a shorter one, whatever the order in which they were added; the same
-//! path added again replaces the first, so a program may put its own handler on a path of ours.
+//! Pure: a path goes in, a [`Route`] or a refusal comes out. Not for methods, handshakes or what
+//! happens at the end of a route. Rules: an exact path wins over a prefix and a longer prefix over
+//! a shorter one, regardless of the order in which they were added. The same path added again
+//! replaces the first, so a program may put its own handler on a path of ours.
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
+use singletrack_web::Limits;
+use singletrack_web::http::Reject;
+
 use crate::error::Error;
-use crate::http::Reject;
-use crate::limits::Limits;
 
 /// The name of a room, checked: 1 to [`Limits::room_name_bytes`] bytes of UTF-8.
 ///
-/// ASCII letters, digits and `-_.~` are allowed, and any other character that can be seen: no spaces, no control characters, none that
-/// are invisible or change the direction of writing, and not `.` and `..`, which browsers take out of a path. Names that look the same
-/// but are composed differently are different rooms.
+/// ASCII letters, digits and `-_.~` are allowed, and any other visible character. Not allowed are
+/// spaces, control characters, characters that are invisible or change the direction of writing,
+/// and the names `.` and `..`, which browsers take out of a path. Names that look the same but are
+/// composed differently are different rooms.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RoomName(Arc<str>);
+pub(crate) struct RoomName(Arc<str>);
 
 /// What is wrong with the name of a room.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum BadRoomName {
-    /// There is none.
+pub(crate) enum BadRoomName {
+    /// The name is empty.
     #[error("a room has a name: /room/<name>")]
     Empty,
-    /// It is beyond the limit.
+    /// The name is longer than the limit.
     #[error("the name of a room has at most {most} bytes, this one has {given}")]
     TooLong {
-        /// Its bytes.
+        /// The length of the name in bytes.
         given: usize,
         /// The limit.
         most: usize,
     },
-    /// It has a character that no name can have.
+    /// The name has a character that no name can have.
     #[error("the name of a room has letters, digits and - _ . ~, not {character:?}")]
     Character {
         /// The first such character.
         character: char,
     },
-    /// It is `.` or `..`.
+    /// The name is `.` or `..`.
     #[error("a room cannot be called `.` or `..`")]
     Dots,
 }
@@ -50,8 +53,8 @@ impl RoomName {
     /// Checks a name.
     ///
     /// # Errors
-    /// What is wrong with it, in a sentence.
-    pub fn new(name: &str, limits: &Limits) -> Result<RoomName, BadRoomName> {
+    /// The fault of the name, in a sentence.
+    pub(crate) fn new(name: &str, limits: &Limits) -> Result<RoomName, BadRoomName> {
         if name.is_empty() {
             return Err(BadRoomName::Empty);
         }
@@ -66,18 +69,14 @@ impl RoomName {
             None => Ok(RoomName(name.into())),
         }
     }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 fn may_be_in_a_name(c: char) -> bool {
     if c.is_ascii() {
         return c.is_ascii_alphanumeric() || "-_.~".contains(c);
     }
-    // Soft hyphen, joiners and marks of direction, line separators, invisible operators, byte order mark, specials, tags.
+    // Soft hyphen, joiners and marks of direction, line separators, invisible operators, byte order
+    // mark, specials, tags.
     let unseen = matches!(c, '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}' | '\u{200E}' | '\u{200F}'
         | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF0}'..='\u{FFFF}' | '\u{E0000}'..='\u{E0FFF}');
     !unseen && !c.is_control() && !c.is_whitespace()
@@ -101,26 +100,27 @@ impl fmt::Debug for RoomName {
     }
 }
 
-/// Where a path leads. `T` is what the server keeps for a handler of its user.
+/// The target of a path. `T` is what the server keeps for a handler of its user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Route<'r, T> {
+pub(crate) enum Route<'r, T> {
     /// The chat page.
     Page,
     /// A socket that echoes.
     Echo,
     /// The socket of a room.
     Room(RoomName),
-    /// Whether the server is well.
+    /// The health of the server.
     Health,
     /// Figures in Prometheus' text format.
     Metrics,
-    /// A handler of the user's, and what follows its prefix (empty for an exact path).
+    /// A handler of the user's, and the rest of the path after its prefix (empty for an exact
+    /// path).
     Handler(&'r T, String),
 }
 
-/// What stands in the table.
+/// An entry's target in the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target<T> {
+pub(crate) enum Target<T> {
     /// See [`Route::Page`].
     Page,
     /// See [`Route::Echo`].
@@ -137,7 +137,7 @@ pub enum Target<T> {
 
 /// The table of a server's paths.
 #[derive(Clone, Debug)]
-pub struct Router<T> {
+pub(crate) struct Router<T> {
     entries: Vec<Entry<T>>,
 }
 
@@ -157,12 +157,14 @@ impl<T> Default for Router<T> {
 
 impl<T> Router<T> {
     /// A table without paths.
-    pub fn empty() -> Router<T> {
+    #[cfg(test)]
+    pub(crate) fn empty() -> Router<T> {
         Router { entries: Vec::new() }
     }
 
-    /// The paths that every room server has: `/`, `/echo`, `/room/<name>`, `/healthz` and `/metrics`.
-    pub fn standard() -> Router<T> {
+    /// The paths that every room server has: `/`, `/echo`, `/room/<name>`, `/healthz` and
+    /// `/metrics`.
+    pub(crate) fn standard() -> Router<T> {
         let entry = |path: &str, prefix, target| Entry { path: path.to_owned(), prefix, target };
         Router {
             entries: vec![
@@ -175,11 +177,18 @@ impl<T> Router<T> {
         }
     }
 
-    /// Adds a path, or everything below a path if it ends with `/*`. The same path again replaces what was there.
+    /// Keeps the handlers only.
+    pub(crate) fn remove_standard(&mut self) {
+        self.entries.retain(|entry| matches!(entry.target, Target::Handler(_)));
+    }
+
+    /// Adds a path, or everything below a path if it ends with `/*`. The same path again replaces
+    /// what was there.
     ///
     /// # Errors
-    /// [`Error::BadPath`] if no request could have this path, or if rooms are to be at a path that leaves no place for a name.
-    pub fn add(&mut self, path: &str, target: Target<T>) -> Result<(), Error> {
+    /// [`Error::BadPath`] if no request could have this path, or if rooms are given a path that
+    /// leaves no place for a name.
+    pub(crate) fn add(&mut self, path: &str, target: Target<T>) -> Result<(), Error> {
         let bad = |reason| Err(Error::BadPath { path: path.to_owned(), reason });
         let (plain, prefix) = match path.strip_suffix('*') {
             Some(plain) if plain.ends_with('/') => (plain, true),
@@ -206,7 +215,7 @@ impl<T> Router<T> {
     ///
     /// # Errors
     /// 404 where nothing is served; 400 for a room whose name is not allowed.
-    pub fn find(&self, path: &str, limits: &Limits) -> Result<Route<'_, T>, Reject> {
+    pub(crate) fn find(&self, path: &str, limits: &Limits) -> Result<Route<'_, T>, Reject> {
         let exact = self.entries.iter().find(|entry| !entry.prefix && entry.path == path);
         let below = || {
             let matching = self.entries.iter().filter(|entry| entry.prefix && path.starts_with(&entry.path));
@@ -249,7 +258,7 @@ mod tests {
         assert_eq!(find("/healthz"), Ok(Route::Health));
         assert_eq!(find("/metrics"), Ok(Route::Metrics));
         match find("/room/lobby") {
-            Ok(Route::Room(name)) => assert_eq!(name.as_str(), "lobby"),
+            Ok(Route::Room(name)) => assert_eq!(name.to_string(), "lobby"),
             other => panic!("{other:?}"),
         }
     }

@@ -1,13 +1,16 @@
-//! The table of `queues/GCD.md`: every call of libdispatch has a row, and every test that a row names exists.
+//! The table of `queues/GCD.md`: every call of libdispatch has a row, and every test that a row
+//! names exists.
 //!
-//! For: that the table neither leaves a call out nor names what is gone. Not for: whether a test shows what it says; that is
-//! for who reads it. Rule: a row without a test says "none", and why. That the check can fail is shown on broken samples.
+//! For: a table that neither leaves a call out nor names a test that is gone. Not for: whether a
+//! test shows what the row says, which is left to readers. Rule: a row without a test says "none",
+//! and why. Broken samples show that the check can fail.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// Every public call, constant and type of libdispatch on Linux and macOS, and what is private but exported.
+/// Every public call, constant and type of libdispatch on Linux and macOS, and the private ones
+/// that are exported.
 const CALLS: &str = "
 dispatch_retain dispatch_release dispatch_get_context dispatch_set_context dispatch_set_finalizer_f dispatch_activate
 dispatch_suspend dispatch_resume dispatch_wait dispatch_notify dispatch_cancel dispatch_testcancel dispatch_debug
@@ -71,8 +74,18 @@ dispatch_atfork_parent dispatch_atfork_child _dispatch_is_multithreaded _dispatc
 dispatch_pthread_root_queue_create
 ";
 
+/// The calls that have a counterpart in the language, or need none: a search in the docs for them
+/// would lead nowhere better than the table.
+const WITHOUT_ALIAS: &str = "
+dispatch_retain dispatch_release dispatch_debug dispatch_debugv dispatch_object_t dispatch_block_t dispatch_function_t
+dispatch_block_perform dispatch_introspection_hook_queue_create dispatch_introspection_hook_queue_destroy
+dispatch_introspection_hook_queue_item_enqueue dispatch_introspection_hook_queue_item_dequeue
+dispatch_introspection_hook_queue_item_complete dispatch_introspection_hook_queue_callout_begin
+dispatch_introspection_hook_queue_callout_end dispatch_atfork_prepare dispatch_atfork_parent dispatch_atfork_child
+";
+
 /// Folders with tests of both packages.
-const FOLDERS: [&str; 4] = ["queues/src", "queues/tests", "src", "tests"];
+const FOLDERS: [&str; 4] = ["queues/src", "queues/tests", "io/src", "io/tests"];
 
 /// The tests in a file: functions below `#[test]`, by the file's name and their own.
 fn tests_in(stem: &str, text: &str) -> Vec<String> {
@@ -102,12 +115,12 @@ fn collect(folder: &Path, tests: &mut BTreeSet<String>) {
     }
 }
 
-/// What stands in backticks.
+/// The texts in backticks.
 fn names(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 
-/// What is wrong with the table.
+/// The faults of the table.
 fn findings(table: &str, tests: &BTreeSet<String>, calls: &[&str]) -> Vec<String> {
     let mut findings = Vec::new();
     let mut found = BTreeSet::new();
@@ -147,6 +160,47 @@ fn every_call_has_a_row_and_every_test_that_is_named_exists() {
     let calls: Vec<&str> = CALLS.split_whitespace().collect();
     let findings = findings(&table, &tests, &calls);
     assert!(findings.is_empty(), "\n\n{}\n", findings.join("\n"));
+}
+
+/// The names that `#[doc(alias)]` gives in the sources below a folder.
+fn aliases(folder: &Path, found: &mut BTreeSet<String>) {
+    for path in fs::read_dir(folder).expect("a folder can be read").map(|entry| entry.expect("as above").path()) {
+        if path.is_dir() {
+            aliases(&path, found);
+        } else {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let after = text.split("#[doc(alias = \"").skip(1);
+            found.extend(after.filter_map(|rest| rest.split('"').next()).map(str::to_owned));
+        }
+    }
+}
+
+/// The functions with a counterpart of ours in the table that the docs cannot be searched for.
+fn not_in_the_docs<'a>(table: &'a str, aliases: &BTreeSet<String>, exempt: &str) -> Vec<&'a str> {
+    let rows = table.lines().filter(|line| line.starts_with("| `"));
+    let ours = rows.filter(|row| row.split('|').nth(2).is_some_and(|ours| ours.trim() != "none"));
+    let calls = ours.flat_map(|row| names(row.split('|').nth(1).expect("it begins with a cell")));
+    let functions = calls.filter(|call| call.starts_with("dispatch_"));
+    functions.filter(|call| !aliases.contains(*call) && !exempt.split_whitespace().any(|name| name == *call)).collect()
+}
+
+#[test]
+fn the_docs_can_be_searched_for_every_function_that_has_a_counterpart() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = BTreeSet::new();
+    ["queues/src", "io/src", "src"].iter().for_each(|folder| aliases(&root.join(folder), &mut found));
+    let table = fs::read_to_string(root.join("queues/GCD.md")).expect("the table is there");
+    assert_eq!(not_in_the_docs(&table, &found, WITHOUT_ALIAS), [""; 0], "add `#[doc(alias)]` to the counterpart");
+    let stale = WITHOUT_ALIAS.split_whitespace().filter(|name| found.contains(*name) || !CALLS.contains(name));
+    assert_eq!(stale.collect::<Vec<_>>(), [""; 0], "these need no exemption");
+}
+
+#[test]
+fn a_function_without_an_alias_is_found_out() {
+    let table = "| `dispatch_a`, `dispatch_b` | `x` | | |\n| `dispatch_c` | none | | |\n| `DISPATCH_D` | `y` | | |";
+    let aliases = BTreeSet::from(["dispatch_a".to_owned()]);
+    assert_eq!(not_in_the_docs(table, &aliases, ""), ["dispatch_b"]);
+    assert_eq!(not_in_the_docs(table, &aliases, "dispatch_b"), [""; 0]);
 }
 
 #[test]

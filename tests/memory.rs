@@ -1,9 +1,12 @@
-//! What a silent WebSocket costs: every byte of the heap that lives because it is there, tables and their growth included.
+//! The cost of a silent WebSocket: every byte of the heap that lives because of it, tables and
+//! their growth included.
 //!
-//! Bytes are counted by an allocator of this program's own, and rounded as that of the binary (mimalloc) rounds them, so the
-//! figure is the same in every run, which resident memory is not. Not for: what the system keeps for a socket.
-//! Rules: peers are bare sockets, which own no memory here; one server at a time; measured beyond the server's fixed costs,
-//! at numbers of connections at which tables that double have as much room to spare as with 10,000 and with 19,000.
+//! An allocator of this program counts the bytes, and rounds them as the binary's allocator
+//! (mimalloc) does. So the figure is the same in every run, which resident memory is not. Not for:
+//! the system's memory for a socket. Rules: peers are bare sockets, which own no memory here. There
+//! is one server at a time. The measurement excludes the server's fixed costs. The numbers of
+//! connections are those at which tables that double have as much room to spare as with 10,000 and
+//! with 19,000.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeMap;
@@ -14,21 +17,21 @@ use std::time::{Duration, Instant};
 
 use singletrack::{RunningServer, Server};
 
-/// What is promised: bytes for a connection of any kind.
+/// The promise: bytes for a connection of any kind.
 const PROMISED: f64 = 512.0;
 /// 10,000 / 16 and 19,000 / 16.
 const CROWDS: [usize; 2] = [625, 1188];
-/// After this long a server counts as never coming to rest.
+/// The time after which a server counts as never coming to rest.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Sizes from here on are tables and buffers: counted in bytes, not by size.
 const LARGE: usize = 2048;
-/// Blocks from here on are buffers of threads, made whenever a thread comes to need one; the tables of the smaller crowd, with
-/// entries of up to 50 bytes, are smaller.
+/// Blocks from here on are buffers of threads, made when a thread first needs one. The tables of
+/// the smaller crowd, with entries of up to 50 bytes, are smaller.
 const OF_THREADS: usize = 32 * 1024;
-/// Blocks of each size that live now.
+/// The number of live blocks of each size.
 static LIVE: [AtomicI64; LARGE] = [const { AtomicI64::new(0) }; LARGE];
-/// Bytes in blocks of larger sizes.
+/// The number of live bytes in larger blocks.
 static LIVE_LARGE: AtomicI64 = AtomicI64::new(0);
 
 /// The system's allocator, counted.
@@ -63,8 +66,8 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// What lives at one moment: blocks by size, and bytes of larger ones.
-/// On the stack, so that it counts for nothing.
+/// The live heap at one moment: blocks by size, and bytes of larger ones. On the stack, so that it
+/// does not count itself.
 #[derive(Clone, PartialEq)]
 struct Heap {
     blocks: [i64; LARGE],
@@ -76,7 +79,7 @@ impl Heap {
         Heap { blocks: std::array::from_fn(|size| LIVE[size].load(Relaxed)), large: LIVE_LARGE.load(Relaxed) }
     }
 
-    /// What lives once nothing changes any more for a while.
+    /// The live heap once nothing has changed for a while.
     fn at_rest() -> Heap {
         let (began, mut last) = (Instant::now(), Heap::now());
         loop {
@@ -90,7 +93,7 @@ impl Heap {
         }
     }
 
-    /// Bytes more than `before`, as mimalloc rounds them, and how they come about.
+    /// The bytes beyond `before`, as mimalloc rounds them, and the blocks that they consist of.
     fn beyond(&self, before: &Heap) -> (f64, BTreeMap<usize, i64>) {
         let more = self.blocks.iter().zip(&before.blocks).map(|(after, before)| after - before).enumerate();
         let more: BTreeMap<usize, i64> = more.filter(|(_, blocks)| *blocks != 0).collect();
@@ -135,12 +138,13 @@ fn open(address: SocketAddr, path: &str) -> TcpStream {
     stream
 }
 
-/// What each of a crowd costs a fresh server; `path` says where the peer of that number goes.
+/// The cost of each connection of a crowd to a fresh server. `path` gives the path of each peer.
 fn each_of(crowd: usize, path: impl Fn(usize) -> String) -> f64 {
     let server: RunningServer =
         Server::builder().listen("127.0.0.1:0").workers(2).build().expect("build").start().expect("start");
     let address = server.local_addr();
-    // What the server and each of its workers own once, such as a read buffer, is there before it is measured.
+    // State that the server and each of its workers own once, such as a read buffer, exists before
+    // the measurement.
     let warm = |peer: usize| [open(address, "/echo"), open(address, &format!("/room/first.{}", peer % 8))];
     let _first: Vec<TcpStream> = (0..64).flat_map(warm).collect();
     let mut peers = Vec::with_capacity(crowd);
@@ -167,14 +171,16 @@ fn each_of(crowd: usize, path: impl Fn(usize) -> String) -> f64 {
 #[test]
 fn a_silent_connection_costs_no_more_than_is_promised() {
     type Path = fn(usize) -> String;
-    // Beside each the most that it may cost: a little above what it does, so that growth is noticed long before the promise.
+    // With each kind, its limit: a little above its present cost, so that growth is noticed long
+    // before the promise breaks.
     let kinds: [(&str, f64, Path); 3] = [
         ("an echo socket", 400.0, |_| "/echo".to_owned()),
         ("one of a room of ten", 470.0, |peer| format!("/room/{}", peer / 10)),
         ("one of a giant room", 440.0, |_| "/room/giant".to_owned()),
     ];
     for (crowd, (what, most, path)) in CROWDS.into_iter().flat_map(|crowd| kinds.map(|kind| (crowd, kind))) {
-        // Again if it was more: on a loaded machine a thread that stood in meanwhile may have come to memory of its own.
+        // Retried if it was more: on a loaded machine a replacement thread may have allocated
+        // memory of its own meanwhile.
         let each = (0..5).map(|_| each_of(crowd, path)).find(|each| *each <= most);
         assert!(each.is_some(), "with {crowd} of them {what} costs more than {most} bytes");
         assert!(most <= PROMISED);

@@ -1,14 +1,14 @@
-//! What may be asked for on the command line.
+//! The arguments of the command line.
 //!
-//! Not for: doing any of it. Rule: what cannot be used ends with status 2 and a sentence, before anything is built or
-//! measured.
+//! Not for: carrying them out. Rule: arguments that cannot be used end the program with status 2
+//! and a sentence, before anything is built or measured.
 
 use clap::{Parser, ValueEnum};
 
 use crate::peers::{self, PEERS, Peer};
 use crate::server::scenario::{self, SCENARIOS, Scenario, Size};
 
-/// Measures singletrack beside its peers in one run, and makes the README's section on performance.
+/// Measures singletrack beside its peers in one run, and makes the tables of performance/README.md.
 #[derive(Debug, Parser)]
 #[command(after_help = examples(), after_long_help = known())]
 pub(crate) struct Arguments {
@@ -24,16 +24,18 @@ pub(crate) struct Arguments {
     /// Rounds of each workload and peer, 1 to 100, taken in turns; the median counts
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
-    /// A look in about two minutes: one round, shorter ones, all connections; the README stays as it is
+    /// A look in about two minutes: one round, shorter ones, all connections; the tables stay as
+    /// they are
     #[arg(long, conflicts_with = "smoke")]
     quick: bool,
-    /// Whether everything works, in half a minute: few connections, figures that say nothing; the README stays as it is
+    /// Whether everything works, in half a minute: few connections, figures that say nothing; the
+    /// tables stay as they are
     #[arg(long)]
     smoke: bool,
     /// One JSON object a line instead of tables
     #[arg(long)]
     pub(crate) json: bool,
-    /// Measure nothing: make the README's section and its picture from the figures that are kept
+    /// Measure nothing: make the tables and the picture from the figures that are kept
     #[arg(long, conflicts_with_all = ["workloads", "only", "peers", "rounds", "quick", "smoke", "json"])]
     pub(crate) render: bool,
     /// Be this peer's server; how they are started
@@ -50,10 +52,10 @@ pub(crate) enum Half {
     Server,
 }
 
-/// What a name stands for.
+/// The workloads that a name stands for.
 #[derive(Clone, Debug)]
 pub(crate) enum Workload {
-    /// One of the queues' bench, which knows which there are.
+    /// One of the queues' bench, which knows its own workloads.
     Queues(String),
     /// One or several of the server's.
     Server(Vec<&'static Scenario>),
@@ -84,8 +86,8 @@ fn workload(name: &str) -> Result<Workload, String> {
 }
 
 fn examples() -> String {
-    "Examples:\n  cargo run --release -p singletrack-performance                  everything, and the README\n  \
-     cargo run --release -p singletrack-performance -- --only server the server's half, and the README\n  \
+    "Examples:\n  cargo run --release -p singletrack-performance                  everything, and the tables\n  \
+     cargo run --release -p singletrack-performance -- --only server the server's half, and the tables\n  \
      cargo run --release -p singletrack-performance -- S3 --rounds 2 one workload, to standard output\n\n\
      Exit status: 0 done, 1 when a peer failed (the others are still measured), 2 for arguments that cannot be used."
         .to_owned()
@@ -117,12 +119,12 @@ impl Arguments {
     pub(crate) fn wants(&self, half: Half) -> bool {
         let named = |workload: &Workload| workload.of_queues().is_some() == (half == Half::Queues);
         let meant = self.workloads.is_empty() || self.workloads.iter().any(named);
-        // Peers are servers: who names one does not mean the queues.
+        // Peers are servers: a run that names one does not mean the queues.
         let peers = self.peers.is_empty() || half == Half::Server;
         meant && peers && self.only.is_none_or(|only| only == half)
     }
 
-    /// Refuses what can be said and leaves something that was named unmeasured.
+    /// Refuses arguments that can be given together but leave something that was named unmeasured.
     ///
     /// # Errors
     /// With a sentence.
@@ -149,7 +151,7 @@ impl Arguments {
         Ok(())
     }
 
-    /// Whether a half, once measured, is whole: such are kept and shown.
+    /// Whether a half, once measured, is complete. Only complete halves are kept and shown.
     pub(crate) fn is_whole(&self) -> bool {
         self.workloads.is_empty() && self.peers.is_empty() && self.size() == Size::Full
     }

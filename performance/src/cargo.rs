@@ -1,4 +1,4 @@
-//! The build tool, as it was when this program was started with it.
+//! The build tool with which this program was started.
 //!
 //! Not for: what is built.
 
@@ -8,7 +8,7 @@ use crate::places::Places;
 
 /// cargo, in the repository.
 pub(crate) fn command(places: &Places) -> Command {
-    // `cargo run` says which cargo it was.
+    // `cargo run` passes on which cargo it was.
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(places.root());
     command
@@ -17,7 +17,7 @@ pub(crate) fn command(places: &Places) -> Command {
 /// Runs it to its end.
 ///
 /// # Errors
-/// With a sentence; cargo itself has said more.
+/// With a sentence. cargo itself has printed more.
 pub(crate) fn run(places: &Places, arguments: &[&str]) -> Result<(), String> {
     let status =
         command(places).args(arguments).status().map_err(|error| format!("cargo cannot be started: {error}"))?;

@@ -1,6 +1,6 @@
-//! What was measured on, in words that can stand in a README.
+//! The machine of the measurements, in words for a README.
 //!
-//! Not for: anything that tells one machine of a kind from another.
+//! Not for: anything that distinguishes one machine of a kind from another.
 
 use std::fs;
 use std::process::Command;
@@ -20,7 +20,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// The one that this runs on.
+    /// The machine that this runs on.
     pub(crate) fn this() -> Machine {
         let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let field = |name: &str| {
@@ -48,11 +48,11 @@ impl Machine {
     }
 }
 
-/// Looks at who runs, and the time between two.
+/// The number of looks at the running threads, and the time between two.
 const LOOKS: (u32, Duration) = (40, Duration::from_millis(50));
 
-/// How many other threads want a core now, on average over two seconds. Not the load average: that remembers for minutes what
-/// it took to build this program.
+/// The number of other threads that want a core now, on average over two seconds. Not the load
+/// average, which remembers for minutes the build of this program.
 pub(crate) fn busy() -> f64 {
     let look = |_| {
         thread::sleep(LOOKS.1);
@@ -61,13 +61,13 @@ pub(crate) fn busy() -> f64 {
     (f64::from((0..LOOKS.0).map(look).sum::<u32>()) / f64::from(LOOKS.0) * 100.0).round() / 100.0
 }
 
-/// Threads that run or could, apart from the one that asks: `0.20 0.18 0.12 3/80 11206` says that there are two.
+/// Threads that run or could, apart from the one that asks: `0.20 0.18 0.12 3/80 11206` means two.
 fn others(load: &str) -> u32 {
     let running = load.split(' ').nth(3).and_then(|threads| threads.split('/').next()?.parse::<u32>().ok());
     running.unwrap_or_default().saturating_sub(1)
 }
 
-/// The first two numbers of a version: what comes after them is one machine's.
+/// The first two numbers of a version. The rest is specific to one machine.
 fn two_numbers(version: &str) -> String {
     version.splitn(3, '.').take(2).collect::<Vec<_>>().join(".")
 }

@@ -1,12 +1,14 @@
-//! Singletrack beside its peers in one run: the queues, the server, memory; and the README's section made from it.
+//! Singletrack beside its peers in one run: the queues, the server, memory; and the tables made
+//! from it.
 //!
 //! ```text
 //! cargo run --release -p singletrack-performance
 //! ```
 //!
-//! Where to look, in reading order: `arguments` what may be asked for; `queues` runs the queues' own bench; `server`
-//! the scenarios, on the servers of `peers`; `results` what is kept in `performance/results.json`; `readme` and
-//! `picture` what is made of that. Compare figures of one run only.
+//! The modules, in reading order: `arguments` reads the command line; `queues` runs the queues' own
+//! bench; `server` runs the scenarios, on the servers of `peers`; `results` keeps the figures in
+//! `performance/results.json`; `readme` and `picture` are made of those. Compare figures of one run
+//! only.
 //!
 //! It measures Linux processes on Linux.
 
@@ -43,12 +45,12 @@ use server::scenario::Size;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// About how long the queues' bench takes: the start of each workload, and a round of all.
+/// The approximate duration of the queues' bench: the start of each workload, and a round of all.
 const QUEUES: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(40));
 
-/// What ends the program before its time.
+/// A reason to end the program early.
 enum Stop {
-    /// Somebody has said why already.
+    /// The reason was already printed.
     Arguments,
     Failed(String),
 }
@@ -78,7 +80,7 @@ fn main() -> ExitCode {
         Ok(0) => ExitCode::SUCCESS,
         Ok(faults) => {
             let what = if faults == 1 { "one thing" } else { "some things" };
-            let kept = if arguments.is_whole() { "; the README stays as it was" } else { "" };
+            let kept = if arguments.is_whole() { "; the tables stay as they were" } else { "" };
             eprintln!("error: {what} failed, see above{kept}");
             ExitCode::FAILURE
         }
@@ -90,7 +92,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Returns how much went wrong with peers while the others were measured.
+/// Returns the number of failures of peers while the others were measured.
 fn run(arguments: &Arguments) -> Result<usize, Stop> {
     let places = Places::find()?;
     let mut results = Results::read(&places.results())?;
@@ -123,7 +125,7 @@ fn run(arguments: &Arguments) -> Result<usize, Stop> {
 
 fn build(arguments: &Arguments, places: &Places) -> Result<(), String> {
     if arguments.wants(Half::Server) {
-        cargo::run(places, &["build", "--quiet", "--release", "-p", "singletrack", "--bin", "singletrack"])?;
+        cargo::run(places, &["build", "--quiet", "--release", "-p", "singletrack-cli", "--bin", "singletrack"])?;
     }
     if arguments.wants(Half::Queues) {
         queues::build(places)?;
@@ -136,7 +138,7 @@ fn plan<'a>(arguments: &Arguments, places: &'a Places) -> Plan<'a> {
     Plan { places, scenarios, peers, size: arguments.size(), rounds: arguments.rounds() }
 }
 
-/// Says what it is measured on, and how long it takes.
+/// Prints the machine, and the expected duration.
 fn announce(arguments: &Arguments, places: &Places, machine: &Machine, busy: f64) {
     let mut takes = Duration::ZERO;
     if arguments.wants(Half::Queues) && arguments.queues().is_empty() {
@@ -188,7 +190,7 @@ fn print(arguments: &Arguments, figures: &[Figure]) {
     }
 }
 
-/// Writes to standard output. Whoever reads it may have read enough, which is no fault.
+/// Writes to standard output. A reader that has read enough and left is no fault.
 fn say(text: &str) {
     if let Err(error) = stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush()) {
         if error.kind() == ErrorKind::BrokenPipe {
@@ -199,12 +201,13 @@ fn say(text: &str) {
     }
 }
 
-/// Makes the picture and the README's section.
+/// Makes the picture, the tables and the README's summary.
 fn render(places: &Places, results: &Results) -> Result<(), Stop> {
     let svg = picture::svg(results).map_err(|error| format!("the picture cannot be drawn: {error}"))?;
     let path = places.picture();
     std::fs::write(&path, svg).map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
-    readme::rewrite(&places.readme(), &readme::section(results))?;
-    eprintln!("README.md and {} are made from {}", path.display(), places.results().display());
+    readme::rewrite(&places.tables(), &readme::section(results))?;
+    readme::rewrite(&places.readme(), &readme::summary(results))?;
+    eprintln!("README.md, performance/README.md and {} are made from {}", path.display(), places.results().display());
     Ok(())
 }

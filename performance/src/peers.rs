@@ -1,9 +1,10 @@
-//! Who is measured: singletrack's own server, and the peers that speak the same protocol.
+//! The measured servers: singletrack's own, and the peers that speak the same protocol.
 //!
-//! For: names, what each does, how its process is started. `GET /echo` echoes; `GET /room/<name>` joins, and every
-//! message goes to all members unchanged, the sender included. Rules: each is written as a competent user of it would;
-//! those in Rust allocate with mimalloc; all send without delay, compress nothing, use as many cores as their process
-//! may, and say `listening on http://ADDRESS` when they are ready.
+//! For: their names, their features, and the start of their processes. `GET /echo` echoes.
+//! `GET /room/<name>` joins, and every message goes to all members unchanged, the sender included.
+//! Rules: each is written as a competent user of it would write it. Those in Rust allocate with
+//! mimalloc. All send without delay, compress nothing, use as many cores as their process may, and
+//! print `listening on http://ADDRESS` when they are ready.
 
 mod axum;
 mod bare;
@@ -53,7 +54,7 @@ pub(crate) const PEERS: &[Peer] = &[
 /// The peer of this name.
 ///
 /// # Errors
-/// With a sentence that lists those that there are.
+/// With a sentence that lists the known ones.
 pub(crate) fn named(name: &str) -> Result<&'static Peer, String> {
     PEERS.iter().find(|peer| peer.name == name).ok_or_else(|| {
         let names: Vec<_> = PEERS.iter().map(|peer| peer.name).collect();
@@ -62,10 +63,10 @@ pub(crate) fn named(name: &str) -> Result<&'static Peer, String> {
 }
 
 impl Peer {
-    /// What has to be there before it can be started.
+    /// Prepares everything that its start needs.
     ///
     /// # Errors
-    /// With a sentence, when it cannot be had.
+    /// With a sentence, when something is not available.
     pub(crate) fn prepare(&self, places: &Places) -> Result<(), String> {
         match self.start {
             Start::Bun => bun::install(places),
@@ -73,7 +74,7 @@ impl Peer {
         }
     }
 
-    /// How it is started, on a free port of this machine.
+    /// The command that starts it, on a free port of this machine.
     ///
     /// # Errors
     /// With a sentence, when it is not there.
@@ -93,7 +94,7 @@ impl Peer {
         Ok(command)
     }
 
-    /// Is the peer, until it is killed.
+    /// Runs as the peer, until it is killed.
     pub(crate) fn serve(&self) -> Result<(), String> {
         let Start::Here(serve) = self.start else {
             return Err(format!("{} is a program of its own", self.name));

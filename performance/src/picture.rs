@@ -1,8 +1,10 @@
-//! The README's picture: a bar for each workload, how many times better or worse we are than the best of the others.
+//! The picture: a bar for each workload, for the factor by which we are better or worse than the
+//! best of the others.
 //!
-//! Not for: absolute figures, which are in the tables. Rules: one bar a workload, that of its first metric; the scale is
-//! logarithmic, so that twice as good and half as good are bars of one length; floors (see [`FLOORS`]) are no peers, and
-//! a workload that no peer does has no bar. The only door to plotters.
+//! Not for: absolute figures, which are in the tables. Rules: one bar a workload, that of its first
+//! metric. The scale is logarithmic, so that twice as good and half as good are bars of one length.
+//! Floors (see [`FLOORS`]) are no peers, and a workload that no peer does has no bar. The only door
+//! to plotters.
 
 use std::error::Error;
 
@@ -16,7 +18,7 @@ const WIDTH: u32 = 900;
 const BAR: i32 = 20;
 const TOP: i32 = 50;
 const BOTTOM: i32 = 34;
-/// Where names end and bars begin.
+/// The position where names end and bars begin.
 const LEFT: i32 = 330;
 const RIGHT: i32 = 110;
 const GOOD: RGBColor = RGBColor(46, 125, 50);

@@ -1,4 +1,5 @@
-//! Where things are: the repository, the programs that were built, and a folder for what runs leave behind.
+//! The paths of things: the repository, the programs that were built, and a folder for the remains
+//! of runs.
 //!
 //! Not for: reading or writing any of it.
 
@@ -14,7 +15,8 @@ pub(crate) struct Places {
 
 impl Places {
     /// # Errors
-    /// With a sentence, when this program does not know where it is, or cannot make a folder there.
+    /// With a sentence, when this program does not know its own path, or cannot make a folder
+    /// there.
     pub(crate) fn find() -> Result<Places, String> {
         let this_program =
             std::env::current_exe().map_err(|error| format!("this program cannot find itself: {error}"))?;
@@ -30,21 +32,27 @@ impl Places {
         &self.root
     }
 
+    /// The page of the repository, with a few figures.
     pub(crate) fn readme(&self) -> PathBuf {
         self.root.join("README.md")
     }
 
-    /// The figures that the README is made from.
+    /// The page with the tables.
+    pub(crate) fn tables(&self) -> PathBuf {
+        self.root.join("performance/README.md")
+    }
+
+    /// The figures from which both are made.
     pub(crate) fn results(&self) -> PathBuf {
         self.root.join("performance/results.json")
     }
 
-    /// The picture that it shows.
+    /// The picture that the page shows.
     pub(crate) fn picture(&self) -> PathBuf {
         self.root.join("performance/performance.svg")
     }
 
-    /// What tells the versions of the peers.
+    /// The files with the versions of the peers.
     pub(crate) fn locks(&self) -> [PathBuf; 2] {
         [self.root.join("Cargo.lock"), self.bun_sources().join("package-lock.json")]
     }

@@ -1,4 +1,4 @@
-//! How far it is: a bar on a terminal, nothing elsewhere.
+//! The progress: a bar on a terminal, nothing elsewhere.
 
 use std::io::{IsTerminal, stderr};
 use std::time::Duration;
@@ -21,7 +21,7 @@ impl Progress {
         Progress(bar)
     }
 
-    /// What is being done.
+    /// Shows the current step.
     pub(crate) fn now(&self, what: String) {
         self.0.set_message(what);
     }

@@ -1,7 +1,8 @@
-//! The queues' half: their own bench, run as it is, and its lines read.
+//! The queues' half: runs their own bench as it is, and reads its lines.
 //!
-//! Not for: measuring; that is `queues/benches/workloads/main.rs`, which verifies every result, takes the peers in turns
-//! and reports medians. Rule: what it cannot do is its own to say; its exit status 2 is ours.
+//! Not for: measuring. `queues/benches/workloads/main.rs` does that: it verifies every result,
+//! takes the peers in turns and reports medians. Rule: the bench itself reports what it cannot do,
+//! and its exit status 2 is ours.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -25,7 +26,7 @@ struct Line {
     value: f64,
 }
 
-/// What went wrong.
+/// The fault of a run.
 #[derive(Debug)]
 pub(crate) enum Fault {
     /// The arguments cannot be used; the bench has said why.
@@ -34,7 +35,7 @@ pub(crate) enum Fault {
     Failed(String),
 }
 
-/// Runs the bench; `each` is told every figure as soon as it is known.
+/// Runs the bench. `each` receives every figure as soon as it is known.
 pub(crate) fn run(
     places: &Places,
     names: &[&str],
@@ -50,6 +51,8 @@ pub(crate) fn run(
     };
     let mut command = bench(places);
     command.args(names).args(["--json", "--rounds", &rounds.to_string(), "--budget", BUDGET, "--scale", scale]);
+    // One figure for each peer and metric, as in the results that are kept.
+    command.args(["--allocator", "mimalloc"]);
     let mut child =
         command.stdout(Stdio::piped()).spawn().map_err(|error| failed(format!("did not start: {error}")))?;
     let mut figures = Vec::new();
@@ -69,7 +72,7 @@ pub(crate) fn run(
     }
 }
 
-/// Builds it, so that building does not count as measuring.
+/// Builds it, so that the build does not count as measuring.
 pub(crate) fn build(places: &Places) -> Result<(), String> {
     cargo::run(places, &["bench", "--quiet", "-p", "singletrack-queues", "--bench", "workloads", "--no-run"])
 }

@@ -1,25 +1,81 @@
-//! The README's section: tables of ours beside the peers, and sentences on where we lose, made from the figures alone.
+//! The measurements in `performance/README.md` and the README, made from the figures alone.
 //!
-//! Not for: the prose around it, which is written by hand and says nothing that ages. Rules: only what stands between the two
-//! marks is replaced; the best of a row is bold; every row that we do not lead is named in a sentence.
+//! `performance/README.md` has the tables of ours beside the peers, and sentences on where we lose.
+//! The README has a few rows and the worst five of those losses. Not for: the prose around it,
+//! which is written by hand and contains nothing that ages. Rules: only the text between the two
+//! marks is replaced. The best of a row is bold. A sentence of `performance/README.md` names every
+//! row that we do not lead.
 
 use std::path::Path;
 
 use crate::results::{BUSY, FLOORS, GENERATOR, OURS, Part, Results, Row};
 use crate::show;
 
-/// Between these, everything is made by this program.
+/// Everything between these marks is made by this program.
 pub(crate) const BEGIN: &str = "<!-- performance: what follows is made by `cargo run --release -p singletrack-performance` from performance/results.json -->";
 /// See [`BEGIN`].
 pub(crate) const END: &str = "<!-- performance: end -->";
 
-/// Per cent of its core from which on the load generator is what limits a rate.
+/// The percentage of its core from which on the load generator limits a rate.
 const LIMIT: f64 = 95.0;
 
-/// The text between the marks.
+/// The rows that the README shows: few, and of every kind, including those that we lose.
+const FEW: &[(&str, &str)] = &[
+    ("Q1", "ns/op"),
+    ("Q2", "ns/op"),
+    ("Q4", "Mops/s"),
+    ("Q5", "ns/hop"),
+    ("Q8", "ms"),
+    ("Q9", "Mtransfers/s"),
+    ("Q11", "B/queue"),
+    ("Q12", "p99 us"),
+    ("S1-64", "CPU us/msg"),
+    ("S3", "deliveries/s"),
+    ("S4-10000", "user bytes/conn"),
+];
+
+/// The number of losses that the README names.
+const LOSSES: usize = 5;
+
+/// The text between the marks of the README.
+pub(crate) fn summary(results: &Results) -> String {
+    let parts: Vec<&Part> = [&results.queues, &results.server].into_iter().flatten().collect();
+    let mut text = String::from(PICTURE).replace("(", "(performance/");
+    if let Some(part) = parts.first() {
+        text += &format!("\nMeasured on {}.\n", part.machine.sentence());
+    }
+    text += "\n| | singletrack | best of the others |\n|---|---|---|\n";
+    let mut lost = Vec::new();
+    for part in parts {
+        let rows = part.rows();
+        for row in rows.iter().filter(|row| FEW.contains(&(row.w, row.metric))) {
+            let (Some(ours), Some(best)) = (row.of(OURS), row.best(is_peer)) else { continue };
+            let (ours, theirs) = (show::number(ours), format!("{} ({})", show::number(best.value), best.peer));
+            text += &format!("| {} | {ours} | {theirs} |\n", show::title(row));
+        }
+        lost.extend(losses(&rows.into_iter().filter(is_shown).collect::<Vec<_>>(), is_peer));
+    }
+    text += "\nWhere we lose most in that run:\n\n";
+    lost.sort_by(|a, b| a.0.total_cmp(&b.0));
+    for (_, loss) in lost.iter().take(LOSSES) {
+        text += &format!("- {loss}\n");
+    }
+    if lost.is_empty() {
+        text += "- nowhere\n";
+    }
+    text
+}
+
+fn is_peer(peer: &str) -> bool {
+    peer != OURS && !FLOORS.contains(&peer)
+}
+
+/// The line of `performance/README.md` that shows it.
+const PICTURE: &str = "\n![Ours against the best of the others, workload by workload](performance.svg)\n";
+
+/// The text between the marks of `performance/README.md`.
 pub(crate) fn section(results: &Results) -> String {
-    let mut text =
-        String::from("\n![Ours against the best of the others, workload by workload](performance/performance.svg)\n");
+    let mut text = String::from(PICTURE);
     if let Some(part) = &results.queues {
         text += &format!(
             "\n**Queues**, measured on {}. All allocate with mimalloc. {}\n\n{}\n{}\n",
@@ -44,14 +100,14 @@ pub(crate) fn section(results: &Results) -> String {
     text
 }
 
-/// Whether the reader finds this row: those that say the same twice are kept with the figures, and not shown.
+/// Whether the row is shown. Rows that repeat another are kept with the figures, but not shown.
 fn is_shown(row: &Row<'_>) -> bool {
     let of_server = row.w.starts_with('S');
     let beside = row.w.starts_with("S4") && !["user bytes/conn", "p99 us"].contains(&row.metric);
     row.metric != GENERATOR && !beside && !(of_server && row.metric == "p50 us")
 }
 
-/// How it was measured, and whether it should have been.
+/// The circumstances of the measurement, and whether they spoil it.
 fn circumstances(part: &Part) -> String {
     let rounds = match part.rounds {
         1 => "One round.".to_owned(),
@@ -71,7 +127,7 @@ fn circumstances(part: &Part) -> String {
 /// # Errors
 /// When it does not have the marks, once each and in order.
 pub(crate) fn replace(readme: &str, section: &str) -> Result<String, String> {
-    let wrong = || format!("README.md needs these two lines, once each: {BEGIN} and {END}");
+    let wrong = || format!("these two lines are needed, once each: {BEGIN} and {END}");
     let (before, rest) = readme.split_once(BEGIN).ok_or_else(wrong)?;
     let (_, after) = rest.split_once(END).ok_or_else(wrong)?;
     if after.contains(BEGIN) || after.contains(END) || before.contains(END) {
@@ -99,7 +155,7 @@ fn table(part: &Part) -> String {
     text
 }
 
-/// What a peer is called at the head of its column.
+/// The heading of a peer's column.
 fn heading(peer: &str, part: &Part) -> String {
     let name = match peer {
         "std" => "std's locks",
@@ -112,7 +168,7 @@ fn heading(peer: &str, part: &Part) -> String {
     format!("{name}{}", version.unwrap_or_default())
 }
 
-/// Which rates are the generator's rather than ours.
+/// The rates that the generator limited.
 fn limited(part: &Part) -> String {
     let busy = |row: &Row<'_>| row.metric == GENERATOR && row.of(OURS).is_some_and(|percent| percent > LIMIT);
     let names: Vec<&str> = part.rows().into_iter().filter(busy).map(|row| row.w).collect();
@@ -125,12 +181,14 @@ fn limited(part: &Part) -> String {
     )
 }
 
-/// Where somebody is better than we are, worst first, in a sentence for peers and one for floors.
+/// The rows in which another is better than we are, worst first, in a sentence for peers and one
+/// for floors.
 fn lost(part: &Part) -> String {
     let mut rows = part.rows();
     rows.retain(is_shown);
-    let floors = sentence(&rows, |peer| FLOORS.contains(&peer));
-    let peers = sentence(&rows, |peer| peer != OURS && !FLOORS.contains(&peer));
+    let sentence = |lost: Vec<(f64, String)>| lost.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ");
+    let floors = sentence(losses(&rows, |peer| FLOORS.contains(&peer)));
+    let peers = sentence(losses(&rows, is_peer));
     let or = |text: String| if text.is_empty() { "nowhere in this run".to_owned() } else { text };
     format!(
         "Where we lose to others: {}.\n\nWhere a floor (a bare lock or loop, which does less) is ahead: {}.",
@@ -139,19 +197,21 @@ fn lost(part: &Part) -> String {
     )
 }
 
-fn sentence(rows: &[Row<'_>], against: impl Fn(&str) -> bool) -> String {
+/// The rows in which another is better, worst first: the factor by which we are better (less than
+/// one), and the row in words.
+fn losses(rows: &[Row<'_>], against: impl Fn(&str) -> bool) -> Vec<(f64, String)> {
     let mut lost: Vec<(f64, String)> = Vec::new();
     for row in rows {
         let (Some(ours), Some(best)) = (row.of(OURS), row.best(&against)) else { continue };
         let Some(times) = row.times_better(best.value) else { continue };
         let (own, other) = (show::number(ours), show::number(best.value));
-        // What looks equal in the table is equal.
+        // Figures that look equal in the table are equal.
         if times < 1.0 && own != other {
             lost.push((times, format!("{} ({own}; {} {other})", show::title(row), best.peer)));
         }
     }
     lost.sort_by(|a, b| a.0.total_cmp(&b.0));
-    lost.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("; ")
+    lost
 }
 
 /// Rewrites the section in the file.
@@ -160,13 +220,13 @@ fn sentence(rows: &[Row<'_>], against: impl Fn(&str) -> bool) -> String {
 /// With a sentence.
 pub(crate) fn rewrite(path: &Path, section: &str) -> Result<(), String> {
     let old = std::fs::read_to_string(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    std::fs::write(path, replace(&old, section)?)
-        .map_err(|error| format!("{} cannot be written: {error}", path.display()))
+    let new = replace(&old, section).map_err(|error| format!("{}: {error}", path.display()))?;
+    std::fs::write(path, new).map_err(|error| format!("{} cannot be written: {error}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{BEGIN, END, circumstances, is_shown, limited, lost, replace, section, table};
+    use super::{BEGIN, END, circumstances, is_shown, limited, lost, replace, section, summary, table};
     use crate::machine::Machine;
     use crate::picture;
     use crate::places::Places;
@@ -255,12 +315,34 @@ mod tests {
     fn this_repository_shows_what_was_measured() {
         let places = Places::find().unwrap();
         let results = Results::read(&places.results()).unwrap();
-        let readme = std::fs::read_to_string(places.readme()).unwrap();
-        let made = replace(&readme, &section(&results)).unwrap();
         let remedy = "run `cargo run --release -p singletrack-performance -- --render` and look at what changed";
-        assert!(made == readme, "README.md is not what performance/results.json says: {remedy}");
+        for (path, made) in [(places.readme(), summary(&results)), (places.tables(), section(&results))] {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let path = path.display();
+            assert!(
+                replace(&text, &made).unwrap() == text,
+                "{path} is not what performance/results.json says: {remedy}"
+            );
+        }
         let drawn = std::fs::read_to_string(places.picture()).unwrap_or_default();
         assert!(drawn == picture::svg(&results).unwrap(), "nor is its picture: {remedy}");
+    }
+
+    #[test]
+    fn the_summary_has_a_few_rows_and_the_worst_losses() {
+        let mut part = part();
+        let figure = |w, metric, peer, value| Figure::of(w, metric, peer, vec![value]);
+        for (w, times) in [("Q7", 2.0), ("Q16", 3.0), ("Q17", 4.0), ("Q18", 5.0)] {
+            part.figures.extend([figure(w, "M/s", OURS, 1.0), figure(w, "M/s", "tokio", times)]);
+        }
+        let text = summary(&Results { queues: Some(part), server: None });
+        assert!(text.contains("| submit to one queue, ns/op | 38.0 | 34.0 (tokio) |\n"), "{text}");
+        assert!(!text.contains("round 1,000") && !text.contains("std 116"), "{text}");
+        let losses: Vec<&str> = text.lines().filter(|line| line.starts_with("- ")).collect();
+        assert_eq!(losses.len(), 5, "{text}");
+        assert!(losses[0].starts_with("- Q18") && losses[4].contains("(1.00; tokio 2.00)"), "{text}");
+        let text = summary(&Results { queues: None, server: None });
+        assert!(text.ends_with("- nowhere\n"), "{text}");
     }
 
     #[test]

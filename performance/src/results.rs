@@ -1,6 +1,8 @@
-//! What was measured: figures by workload, metric and peer, and the file that keeps those of the last whole run.
+//! The results: figures by workload, metric and peer, and the file that keeps those of the last
+//! whole run.
 //!
-//! Not for: measuring, or how a figure is shown. Rule: a figure is the median of its rounds, and keeps them.
+//! Not for: measuring, or how a figure is shown. Rule: a figure is the median of its rounds, and
+//! keeps them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,15 +12,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
 
-/// How this repository's own figures are labelled.
+/// The label of this repository's own figures.
 pub(crate) const OURS: &str = "singletrack";
-/// Who does less than what is compared, and so shows what the machine allows: a lock, a loop without queues.
+/// Floors: they do less than the compared work, and so show what the machine allows: a lock, a loop
+/// without queues.
 pub(crate) const FLOORS: [&str; 3] = ["std", "parking_lot", "bare"];
 
-/// How busy the load generator was: no merit of a server, so it is neither compared nor shown in the README.
+/// The load of the generator. It is no merit of a server, so it is neither compared nor shown in
+/// the tables.
 pub(crate) const GENERATOR: &str = "generator %";
 
-/// Other threads that want a core, on average: more would take one from what is measured.
+/// The most other threads that may want a core, on average. More would take one from the measured
+/// programs.
 pub(crate) const BUSY: f64 = 1.0;
 
 /// One figure of one peer.
@@ -28,13 +33,13 @@ pub(crate) struct Figure {
     pub(crate) metric: String,
     pub(crate) peer: String,
     pub(crate) value: f64,
-    /// What the median is of; empty where a program of its own took it.
+    /// The rounds behind the median. Empty where a program of its own took it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) rounds: Vec<f64>,
 }
 
 impl Figure {
-    /// The median of what the rounds gave.
+    /// The median of the rounds.
     pub(crate) fn of(w: &str, metric: &str, peer: &str, rounds: Vec<f64>) -> Figure {
         let rounds: Vec<f64> = rounds.into_iter().map(rounded).collect();
         let value = rounded(median(&rounds));
@@ -42,12 +47,12 @@ impl Figure {
     }
 
     pub(crate) fn json_line(&self) -> String {
-        // Strings and finite numbers: serde_json has nothing to refuse.
+        // Strings and finite numbers: serde_json has no reason to refuse.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
-/// Five digits that count: more would be noise.
+/// Five significant digits: more would be noise.
 fn rounded(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return 0.0;
@@ -71,15 +76,16 @@ fn median(rounds: &[f64]) -> f64 {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Part {
     pub(crate) machine: Machine,
-    /// How many other threads wanted a core on average when it began: more than [`BUSY`], and the figures are spoilt.
+    /// The average number of other threads that wanted a core when it began. Above [`BUSY`], the
+    /// figures are spoilt.
     pub(crate) busy: f64,
-    /// Peers by name, as far as a version is known.
+    /// The versions of the peers by name, as far as they are known.
     pub(crate) versions: BTreeMap<String, String>,
     pub(crate) rounds: u32,
     pub(crate) figures: Vec<Figure>,
 }
 
-/// One workload and metric, with what each peer made of it.
+/// One workload and metric, with the figures of the peers.
 #[derive(Debug)]
 pub(crate) struct Row<'a> {
     pub(crate) w: &'a str,
@@ -88,7 +94,7 @@ pub(crate) struct Row<'a> {
 }
 
 impl Part {
-    /// What was measured here and now.
+    /// The results of a run here and now.
     pub(crate) fn new((machine, busy): (Machine, f64), locks: &[String], rounds: u32, figures: Vec<Figure>) -> Part {
         let mut part = Part { machine, busy, versions: BTreeMap::new(), rounds, figures };
         let version = |peer: &str| {
@@ -128,7 +134,7 @@ impl<'a> Row<'a> {
         self.figures.iter().find(|figure| figure.peer == peer).map(|figure| figure.value)
     }
 
-    /// Whether more is better: rates.
+    /// Whether more is better, as for rates.
     pub(crate) fn more_is_better(&self) -> bool {
         self.metric.split(' ').any(|word| word.ends_with("/s"))
     }
@@ -142,7 +148,7 @@ impl<'a> Row<'a> {
         self.figures.iter().filter(|figure| counts(&figure.peer)).min_by(better).copied()
     }
 
-    /// How many times better we are than `other`; below one, how much worse.
+    /// The factor by which we are better than `other`. Below one, we are worse.
     pub(crate) fn times_better(&self, other: f64) -> Option<f64> {
         let ours = self.of(OURS)?;
         let times = if self.more_is_better() { ours / other } else { other / ours };
@@ -150,8 +156,8 @@ impl<'a> Row<'a> {
     }
 }
 
-/// Which version of a library a lock file names, cargo's or npm's. Of several the last, which is the newest: the others are those
-/// of other libraries.
+/// The version of a library in a lock file, cargo's or npm's. Of several the last, which is the
+/// newest: the others belong to other libraries.
 fn version<'a>(library: &str, lock: &'a str) -> Option<&'a str> {
     let beginnings = [
         format!("name = \"{library}\"\nversion = \""),
@@ -161,7 +167,7 @@ fn version<'a>(library: &str, lock: &'a str) -> Option<&'a str> {
     rest.split_once('"').map(|(version, _)| version)
 }
 
-/// What the README is made from.
+/// The data of the tables.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Results {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -171,7 +177,7 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// Reads the results of runs before; none is no fault.
+    /// Reads the results of earlier runs. A missing file is no fault.
     pub(crate) fn read(path: &Path) -> Result<Results, String> {
         let text = match fs::read_to_string(path) {
             Ok(text) => text,
@@ -181,7 +187,7 @@ impl Results {
         serde_json::from_str(&text).map_err(|error| format!("{} is not understood: {error}", path.display()))
     }
 
-    /// Keeps them: a line for each figure, so that changes can be read.
+    /// Writes them, a line for each figure, so that changes can be read.
     pub(crate) fn write(&self, path: &Path) -> Result<(), String> {
         let mut text = serde_json::to_string_pretty(self).map_err(|error| error.to_string())?;
         text.push('\n');

@@ -1,8 +1,9 @@
 //! The server's half: every scenario on every peer, in turns, each round on a fresh process.
 //!
-//! Not for: what a scenario is (`server/scenario.rs`), or the load itself, which `singletrack load` makes and verifies.
-//! Rules: the server runs on the first core, whoever loads it on the second; a peer that fails is told by name, sits out
-//! that scenario, and has no figures there; a figure is the median of its rounds.
+//! Not for: the definition of a scenario (`server/scenario.rs`), or the load itself, which
+//! `singletrack load` makes and verifies. Rules: the server runs on the first core, the load
+//! generator on the second. A peer that fails is reported by name, sits out that scenario, and has
+//! no figures there. A figure is the median of its rounds.
 
 pub(crate) mod idle;
 pub(crate) mod load;
@@ -19,7 +20,7 @@ use load::Load;
 use process::Server;
 use scenario::{Scenario, Size, Work};
 
-/// What is to be measured.
+/// The plan of a measurement.
 pub(crate) struct Plan<'a> {
     pub(crate) places: &'a Places,
     pub(crate) scenarios: Vec<&'static Scenario>,
@@ -28,22 +29,23 @@ pub(crate) struct Plan<'a> {
     pub(crate) rounds: u32,
 }
 
-/// Metric by metric, what one round gave.
+/// The figures of one round, by metric.
 type Sample = Vec<(&'static str, f64)>;
 
 impl Plan<'_> {
-    /// Who takes part in a scenario.
+    /// The participants of a scenario.
     fn peers(&self, scenario: &Scenario) -> Vec<&'static Peer> {
         self.peers.iter().filter(|peer| scenario.is_for(peer)).copied().collect()
     }
 
-    /// About how long all of it takes.
+    /// The approximate duration of all of it.
     pub(crate) fn takes(&self) -> std::time::Duration {
         let one = |scenario: &&Scenario| scenario.takes(self.size) * self.rounds * self.peers(scenario).len() as u32;
         self.scenarios.iter().map(one).sum()
     }
 
-    /// Measures. `each` is told the figures of every scenario when it is over. What fails is said at once, and counted.
+    /// Measures. `each` receives the figures of every scenario when it is over. A failure is
+    /// printed at once, and counted.
     pub(crate) fn run(&self, progress: &Progress, each: &dyn Fn(&[Figure])) -> (Vec<Figure>, usize) {
         let faults = Cell::new(0);
         let fault = |what: String| {
@@ -79,7 +81,7 @@ impl Plan<'_> {
         let mut samples: Vec<Result<Vec<Sample>, ()>> = vec![Ok(Vec::new()); peers.len()];
         for round in 0..self.rounds as usize {
             for turn in 0..peers.len() {
-                // Another one first in each round.
+                // Each round begins with another peer.
                 let number = (turn + round) % peers.len();
                 let (peer, Ok(rounds)) = (peers[number], &mut samples[number]) else { continue };
                 progress.now(format!("{}, round {} of {}: {}", scenario.name, round + 1, self.rounds, peer.name));
@@ -104,7 +106,7 @@ impl Plan<'_> {
         figures
     }
 
-    /// One round on one peer: a fresh server, the load, and the server still there afterwards.
+    /// One round on one peer: a fresh server, the load, and a check that the server is still alive.
     fn round(&self, scenario: &Scenario, peer: &Peer) -> Result<Sample, String> {
         let cores = process::cores();
         let (first, second) = (cores[0], *cores.last().unwrap_or(&cores[0]));
@@ -123,7 +125,7 @@ impl Plan<'_> {
                 sample
             }
             Work::Idle { held, connections } => {
-                // The process has done what it does once, before its memory is looked at.
+                // The process has done its one-time work before its memory is read.
                 let first = idle::hold(server.address, connections)?;
                 let before = server.memory()?;
                 let idle = idle::hold(server.address, held - connections)?;

@@ -1,15 +1,17 @@
-//! How figures are shown: what a workload is called, how many digits, a table for a terminal.
+//! The presentation of figures: the title of a workload, the number of digits, a table for a
+//! terminal.
 //!
-//! Not for: the README, which is `readme`. Rule: a workload without a name here is shown by its number, so that a new
-//! one is never left out.
+//! Not for: Markdown, which is `readme`. Rule: a workload without a title here is shown by its
+//! number, so that a new one is never left out.
 
 use crate::results::{Part, Row};
 
-/// Workload, metric, and what the README's readers call it.
+/// Workload, metric, and its title in the tables.
 const TITLES: &[(&str, &str, &str)] = &[
     ("Q1", "ns/op", "submit to one queue"),
     ("Q2", "ns/op", "`sync` on an idle queue"),
     ("Q2c", "ns/op", "`sync`, two threads contending"),
+    ("Q2b", "ns/round", "100 blocks and a `sync` behind them"),
     ("Q3", "Mops/s P=1", "1 thread submits to one queue"),
     ("Q3", "Mops/s P=2", "2 threads submit to one queue"),
     ("Q3", "Mops/s P=4", "4 threads submit to one queue"),
@@ -37,6 +39,9 @@ const TITLES: &[(&str, &str, &str)] = &[
     ("Q17", "Mmeetings/s", "Savina's chameneos: 100 creatures, one mall"),
     ("Q18", "Mitems/s", "Savina's bounded buffer, 40 to 40"),
     ("Q19", "ms", "Savina's sieve, primes below 100,000"),
+    ("Q20", "ns/op", "`call(f).wait()` on an idle queue, from outside"),
+    ("Q20g", "p50 ns", "the same after a pause of 200 us"),
+    ("Q20g", "CPU ns/op", "CPU of the same, pause included"),
     ("S1-64", "", "echo, 64 connections"),
     ("S1-1000", "", "echo, 1,000 connections"),
     ("S1-10000", "", "echo, 10,000 connections"),
@@ -53,13 +58,13 @@ const TITLES: &[(&str, &str, &str)] = &[
 pub(crate) fn title(row: &Row<'_>) -> String {
     let is_it = |(w, metric, _): &&(&str, &str, &str)| *w == row.w && (metric.is_empty() || *metric == row.metric);
     let name = TITLES.iter().find(is_it).map_or(row.w, |(_, _, title)| title);
-    // What the name says already: "ns/op loose", "Mops/s P=8".
+    // The unit, without what the name already contains: "ns/op loose", "Mops/s P=8".
     let unit = row.metric.split_once(" P=").map_or(row.metric, |(unit, _)| unit);
     let unit = unit.trim_end_matches(" loose").trim_end_matches(" pinned");
     format!("{name}, {unit}")
 }
 
-/// Three digits that count, with commas between thousands.
+/// Three significant digits, with commas between thousands.
 pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         1000.0.. => {

@@ -1,9 +1,9 @@
-//! Grand Central Dispatch for Rust: named serial queues over every core, without locks and without colouring functions
+//! Grand Central Dispatch for Rust: named serial queues over all cores, without locks and without
 //! `async`.
 //!
-//! State that many threads want lives on a [`Queue`]: programs *submit closures* to it, and it runs them one at a time, in
-//! order, on a work-stealing pool with one worker per core. [`Isolated`] lets the compiler check that nothing else touches
-//! the state.
+//! State that many threads need lives on a [`Queue`]. A program *submits closures* to the queue.
+//! The queue runs them one at a time, in order, on a work-stealing pool with one worker per core.
+//! [`Isolated`] lets the compiler check that nothing else touches the state.
 //!
 //! ```
 //! use singletrack_queues::{Group, Isolated, Queue};
@@ -23,104 +23,72 @@
 //! assert_eq!(accounts.sync(|all| all.clone()), [0, 100]);
 //! ```
 //!
-//! The modules stand in reading order; each imports only from those below it. Those that need `unsafe` say so here.
+//! Where to go next:
+//!
+//! - [`Queue`]: submit a block, or run one with [`sync`](Queue::sync) and take its value.
+//!   [`Queue::call`] returns a [`Task`] to wait for or to await.
+//! - [`Isolated`]: state that only the blocks of its queue can reach. [`ConcurrentIsolated`] is the
+//!   same for many readers and one writer.
+//! - [`ConcurrentQueue`]: blocks that run beside one another, and barriers that run alone.
+//! - [`Group`], [`WorkItem`], [`Once`] and [`Semaphore`]: wait for several blocks, cancel one, do
+//!   something once, and bound how many run.
+//! - [`Source`] and [`Ticker`]: merge events into one handler, and call a handler at intervals.
+//!   [`When`] is a deadline by either clock.
+//! - [`scope()`], [`join()`] and [`apply()`]: split the work of one block over the cores.
+//! - [`Workloop`] and [`Qos`]: run urgent work first. [`MainQueue`] runs blocks on a thread of
+//!   yours.
+//! - [`Runtime`]: the pool itself, its settings, its [`Stats`] and its shutdown.
+// Contributors: the modules stand in reading order. Each imports only from those below it.
 #![deny(unsafe_code)]
 
-mod ticker;
-pub use ticker::{Schedule, Ticker};
-
 #[allow(unsafe_code)]
-mod source;
-pub use source::{Merge, Source, SourceBuilder, WeakSource};
-
-#[allow(unsafe_code)]
-mod scope;
-pub use scope::{Scope, join, scope};
-
-#[allow(unsafe_code)]
-mod apply;
-pub use apply::{apply, apply_chunks};
-
-#[cfg(feature = "rayon")]
 mod parallel;
 #[cfg(feature = "rayon")]
 pub use parallel::parallel;
-
-mod work_item;
-pub use work_item::{BarrierItem, WorkEnd, WorkHandle, WorkItem};
+pub use parallel::{Scope, apply, apply_chunks, apply_reduce, join, scope};
 
 #[allow(unsafe_code)]
-mod group;
-pub use group::{Group, UnbalancedLeave};
-
-mod submit;
-pub use submit::Submit;
-
-mod concurrent;
-pub use concurrent::{ConcurrentQueue, ConcurrentQueueBuilder};
+mod work;
+pub use work::{BarrierItem, Empty, Group, Member, Submitter, UnbalancedLeave, WorkEnd, WorkHandle, WorkItem};
 
 #[allow(unsafe_code)]
-mod main_queue;
-pub use main_queue::{Budget, Local, MainHandle, MainQueue, MainStats};
+mod source;
+pub use source::{Merge, Schedule, Source, SourceBuilder, Ticker, WeakSource};
 
 #[allow(unsafe_code)]
-mod workloop;
-pub use workloop::{Workloop, WorkloopBuilder};
+mod kinds;
+pub use kinds::{
+    Budget, ConcurrentIsolated, ConcurrentQueue, ConcurrentQueueBuilder, Isolated, Local, MainHandle, MainQueue,
+    MainStats, Submit, WeakConcurrentIsolated, WeakConcurrentQueue, WeakIsolated, Workloop, WorkloopBuilder,
+};
 
-#[allow(unsafe_code)]
-mod isolated;
-pub use isolated::Isolated;
-
-mod semaphore;
-pub use semaphore::Semaphore;
-
-mod once;
-pub use once::Once;
-
-mod task;
-pub use task::{PanicPayload, Promise, Task, TaskError};
+mod wait;
+pub use wait::{Acquire, Once, Permit, Semaphore};
 
 #[allow(unsafe_code)]
 mod queue;
 pub use queue::{
-    DeadlockError, NotSuspended, Queue, QueueBuilder, Rejected, SpecificKey, SyncError, TargetQueue, Timer,
-    TrySyncError,
+    DeadlockError, NotSuspended, PanicPayload, Promise, Queue, QueueBuilder, Rejected, SpecificKey, SyncError,
+    TargetQueue, Task, TaskError, Timer, TrySyncError, WeakQueue,
 };
-
-mod runtime;
-pub use runtime::{BuildError, Report, Runtime, RuntimeBuilder, Stats, Stuck};
 
 #[allow(unsafe_code)]
 mod pool;
-pub use pool::blocking;
-
-mod qos;
-pub use qos::Qos;
-
-mod timer;
+pub use pool::{BuildError, Gone, Report, Runtime, RuntimeBuilder, Stats, Stuck, blocking};
 
 mod time;
 pub use time::When;
 
-mod park;
-pub use park::Parker;
-
 #[allow(unsafe_code)]
-mod handoff;
-
-#[allow(unsafe_code)]
-mod mailbox;
-
-mod state;
-
-#[allow(unsafe_code)]
-mod block;
-
-mod catch;
-
-#[allow(unsafe_code)]
-mod sync;
+mod base;
+pub use base::park::Parker;
+pub use base::qos::Qos;
+pub use base::sync::now;
 
 #[cfg(all(test, queues_loom))]
 #[allow(unsafe_code)]
 mod models;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -1,13 +1,14 @@
-//! Loom models of every protocol between threads: they run the code that ships, in every order that its threads can take.
+//! Loom models of every protocol between threads: they run the shipped code in every order that its
+//! threads can take.
 //!
-//! A model is two or three threads and a few steps; what they would be scheduled on (the pool) is a few lines of the
-//! model. Each has a twin, `..._bites`, that runs it with a bug planted in the code (see [`planted`](crate::sync::planted))
-//! and expects it to fail: a model that finds nothing proves nothing.
+//! A model is two or three threads and a few steps; what they would be scheduled on (the pool) is a
+//! few lines of the model. A model that finds nothing proves nothing: `tests/planted` holds bugs
+//! that each must find.
 //!
 //! `RUSTFLAGS="--cfg queues_loom" cargo test -p singletrack-queues --release --lib models`
 //!
-//! Not for: crossbeam-deque and threads of the system, which loom cannot see into: where they take part, the model says
-//! what stands for them.
+//! Not for: crossbeam-deque and threads of the system, which loom cannot see into. Where they take
+//! part, the model says what replaces them.
 
 mod apply;
 mod chunk;
@@ -19,6 +20,7 @@ mod handoff;
 mod isolated;
 mod mailbox;
 mod main_queue;
+mod memory;
 mod monitor;
 mod once;
 mod scope;
@@ -35,11 +37,8 @@ mod work_item;
 mod workloop;
 
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::sync::plant;
-
-/// Runs `model` in every order of steps with at most `preemptions` switches that no wait forced.
+/// Runs `model` in every order of steps with at most `preemptions` switches that no wait forces.
 fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let model = std::sync::Arc::new(model);
     for others_first in [false, true] {
@@ -55,18 +54,11 @@ thread_local! {
     static OTHERS_FIRST: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Called by the first thread of a model once the others are there. Loom compares each step with the last one on the same
-/// word alone, so that it leaves some orders out (a load that hides an earlier one of another thread); exploring from a
-/// second beginning brings them back.
+/// The first thread of a model calls this once the other threads exist. Loom compares each step
+/// only with the last step on the same word, so it leaves out some orders (a load that hides an
+/// earlier load of another thread). Exploring from a second starting point brings them back.
 fn begin() {
     if OTHERS_FIRST.get() {
         loom::thread::yield_now();
     }
-}
-
-/// As [`check`], with `bug` planted: some order must fail.
-fn bites(bug: &'static str, preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
-    let (outcome, met) = plant::with(bug, || catch_unwind(AssertUnwindSafe(|| check(preemptions, model))));
-    assert!(met, "nothing in the code asks for \"{bug}\"");
-    assert!(outcome.is_err(), "the model does not see the bug: {bug}");
 }

@@ -1,56 +1,60 @@
-//! The pool: as many workers as cores take runnables from each other's deques, and wait in parkers when there are none.
+//! The pool: as many workers as cores take runnables from each other's deques, and wait in parkers
+//! when there are none.
 //!
-//! A runnable is a lane with something to run (a queue, a source) or a one-shot block; the pool does not know which queue,
-//! and never runs one runnable in the middle of another. Its parts: `submit` (how they come in), `find` (where they wait),
-//! `turns` (which class goes first), `patience` (when what is put off has its round), `sleep` (who sleeps and whom to
-//! wake), `worker` (the loop), `slot` (what others know of its thread), `pieces` (what a running block leaves to others),
-//! `crew` (which thread holds which parker, stand-ins for blocked threads), `monitor` (notices the blocked), `cpu` (blocked
-//! or computing?).
+//! A runnable is a lane with something to run (a queue, a source) or a one-shot block; the pool
+//! does not know which queue, and never runs one runnable in the middle of another. It comes in
+//! here; then: `find` (where they wait), `choose` (every scheduling choice), `sleep` (which workers
+//! sleep), `worker` (the loop), `slot` (what others know of its thread), `forked` (what a running
+//! block leaves to others), `threads` (which thread holds which parker), `monitor` (notices stuck
+//! threads), `cpu` (blocked or computing?).
 //!
-//! A runtime with N workers has N parkers. A thread that holds one is a worker; a thread that is stuck in a block is
-//! relieved of its parker by the monitor, a stand-in takes it over, and when the block ends the first thread waits as a
-//! spare for a moment, then ends. So the number of threads is bounded by a cap, and a stuck block stops nobody's I/O.
+//! A runtime with N workers has N parkers. A thread that holds one is a worker. The monitor takes
+//! the parker of a thread that is stuck in a block and gives it to a replacement thread; when the
+//! block ends, the first thread helps while it is needed, waits for a moment, then ends. So the
+//! number of threads is bounded by a cap, and a stuck block stops nobody's I/O.
 
+mod choose;
 mod cpu;
-mod crew;
+mod end;
 mod find;
-mod fork;
-pub(crate) mod held;
-mod later;
+pub(crate) mod fork;
+mod forked;
+mod help;
 pub(crate) mod monitor;
-mod patience;
-mod pieces;
-mod pulse;
+pub(crate) mod runtime;
 pub(crate) mod sleep;
 pub(crate) mod slot;
-mod submit;
-mod turns;
+pub(crate) mod suspended;
+mod threads;
 pub(crate) mod worker;
 
-use std::ptr::NonNull;
+use std::fmt;
+use std::ptr;
 use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
-use crate::block::{Discard, Node, Runnable};
-use crate::catch;
-use crate::park::Parker;
-use crate::sync::atomic::{
+use crate::base::block::Runnable;
+use crate::base::park::Parker;
+use crate::base::qos::Qos;
+use crate::base::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU64, AtomicUsize,
-    Ordering::{Acquire, Relaxed, Release, SeqCst},
+    Ordering::{Acquire, Relaxed, Release},
     fence,
 };
-use crate::timer::Timers;
+use crate::base::sync::prepare_fences;
+use crate::time::timer::Timers;
 
-use crew::Crew;
-use held::Held;
+pub use end::Gone;
+pub(crate) use forked::Forked;
+pub(crate) use help::Helper;
 use monitor::Monitor;
-pub(crate) use pieces::Pieces;
-pub(crate) use pulse::Go;
-use pulse::PULSE_HALTED;
+pub use runtime::{BuildError, Report, Runtime, RuntimeBuilder, Stats};
 use sleep::Sleep;
 use slot::Slot;
-pub(crate) use slot::Stuck;
+pub use slot::Stuck;
+use suspended::Suspended;
+use threads::Threads;
 use worker::Local;
 pub use worker::blocking;
 pub(crate) use worker::{Mark, current, current_parker, wait_for};
@@ -69,35 +73,38 @@ const FORKED: u8 = 4;
 /// A fixed limit of the monitor's book-keeping.
 pub(crate) const MAX_THREADS: usize = 4096;
 
-/// What a pool is made from.
-pub(crate) struct Plan {
-    pub(crate) name: String,
-    pub(crate) parkers: Vec<Arc<dyn Parker>>,
-    pub(crate) thread_cap: usize,
-}
-
 /// See the module.
 pub(crate) struct Pool {
     name: String,
     shared: find::Shared,
+    /// Something was ever put into the line of a class; never taken back.
+    graded: AtomicBool,
     slots: Box<[CachePadded<Slot>]>,
     /// Slots at and above this were never used: where scans end.
     used: AtomicUsize,
     sleep: CachePadded<Sleep>,
     parkers: Box<[Arc<dyn Parker>]>,
-    crew: Crew,
+    threads: Threads,
     monitor: Monitor,
     pub(crate) timers: Timers,
-    pub(crate) held: Held,
+    pub(crate) suspended: Suspended,
+    helpers: help::Helpers,
     phase: AtomicU8,
-    /// Lanes with blocks in them that wait for a thread which runs a `sync` itself: nothing of them is in the pool.
+    /// Lanes with blocks in them that wait for a thread which runs a `sync` itself: nothing of them
+    /// is in the pool.
     outside: AtomicUsize,
     abandoned: AtomicBool,
-    /// More threads are at work than there are workers: hands shall stand back.
+    /// More threads are at work than there are workers: extra threads should park.
     crowded: AtomicBool,
-    /// Counts the monitor's ticks while anything runs: the time budget of drains, without reading a clock.
-    pulse: CachePadded<AtomicU64>,
+    /// Counts the monitor's looks while anything runs: time, without reading a clock.
+    tick: CachePadded<AtomicU64>,
     pub(crate) counts: Counts,
+}
+
+/// Is this thread a worker, of whatever pool?
+#[inline]
+pub(crate) fn is_worker_here() -> bool {
+    worker::local().is_some()
 }
 
 /// Rare events, counted.
@@ -107,7 +114,7 @@ pub(crate) struct Counts {
     pub(crate) rejected: AtomicU64,
     pub(crate) dropped: AtomicU64,
     pub(crate) wakes: AtomicU64,
-    pub(crate) relieved: AtomicU64,
+    pub(crate) replaced: AtomicU64,
 }
 
 /// Where a runnable goes.
@@ -117,8 +124,71 @@ pub(crate) enum Place {
     Next,
     /// Behind everything else: a queue that used up its budget.
     Back,
-    /// When this thread has nothing else, if it is a worker; see [`patience`]. For what others may still add to, such as output.
-    Later,
+    /// When this thread has nothing else, if it is a worker; see [`find`]. For what others may
+    /// still add to, such as output.
+    Deferred,
+}
+
+/// The number of ticks that makes drains drop what is left.
+const TICK_HALTED: u64 = u64::MAX;
+
+/// The time that a drain may take, in ticks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimeSlice {
+    /// The first tick that is too late.
+    end: u64,
+}
+
+/// What a drain does before its next block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Go {
+    /// Runs it.
+    On,
+    /// Leaves it in the queue, because others wait.
+    Yield,
+    /// Drops it and all behind it.
+    Halt,
+}
+
+impl TimeSlice {
+    /// The tick is read once per block: a shared line that changes once a millisecond at most.
+    #[inline]
+    pub(crate) fn go(self, pool: &Pool) -> Go {
+        match pool.tick.load(Relaxed) {
+            tick if tick < self.end => Go::On,
+            TICK_HALTED => {
+                // What is dropped now may ask whether the pool was halted; partner: the Release in
+                // `halt`.
+                fence(Acquire);
+                Go::Halt
+            }
+            _ => Go::Yield,
+        }
+    }
+}
+
+/// Lets the pool end, once it ran all it has, when the last runtime handle and the last queue are
+/// gone.
+pub(crate) struct Owner {
+    pool: Arc<Pool>,
+}
+
+impl Owner {
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+}
+
+impl fmt::Debug for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Owner").field("workers", &self.pool.workers()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.pool.abandon();
+    }
 }
 
 impl Pool {
@@ -126,49 +196,49 @@ impl Pool {
     ///
     /// # Errors
     /// The system refused a thread.
-    pub(crate) fn start(plan: Plan) -> std::io::Result<Arc<Self>> {
-        let slots = (0..plan.thread_cap).map(|index| CachePadded::new(Slot::new(index))).collect();
+    pub(crate) fn start(name: String, parkers: Vec<Arc<dyn Parker>>, thread_cap: usize) -> std::io::Result<Arc<Self>> {
+        let slots = (0..thread_cap).map(|_| CachePadded::new(Slot::new())).collect();
         let pool = Arc::new(Self {
-            name: plan.name,
-            shared: find::Shared::new(),
+            name,
+            shared: find::Shared::default(),
+            graded: AtomicBool::new(false),
             slots,
             used: AtomicUsize::new(0),
-            sleep: CachePadded::new(Sleep::new()),
-            parkers: plan.parkers.into(),
-            crew: Crew::new(plan.thread_cap),
-            monitor: Monitor::new(),
+            sleep: CachePadded::new(Sleep::default()),
+            parkers: parkers.into(),
+            threads: Threads::new(thread_cap),
+            monitor: Monitor::default(),
             timers: Timers::new(),
-            held: Held::new(),
+            suspended: Suspended::default(),
+            helpers: help::Helpers::default(),
             phase: AtomicU8::new(OPEN),
             outside: AtomicUsize::new(0),
             abandoned: AtomicBool::new(false),
             crowded: AtomicBool::new(false),
-            pulse: CachePadded::new(AtomicU64::new(0)),
+            tick: CachePadded::new(AtomicU64::new(0)),
             counts: Counts::default(),
         });
+        prepare_fences();
         fork::watch(&pool);
-        for parker in 0..pool.parkers.len() {
-            if let Err(error) = pool.crew_spawn(Some(parker)) {
-                pool.stop();
-                return Err(error);
-            }
-        }
-        if let Err(error) = pool.monitor_start() {
-            pool.stop();
-            return Err(error);
-        }
-        Ok(pool)
+        let mut workers = 0..pool.parkers.len();
+        let started = workers.try_for_each(|parker| pool.call(Some(parker))).and_then(|()| pool.monitor_start());
+        started.inspect_err(|_| pool.stop()).map(|()| pool)
     }
 
     pub(crate) fn parkers(&self) -> &[Arc<dyn Parker>] {
         &self.parkers
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn workers(&self) -> usize {
         self.parkers.len()
     }
 
-    /// May the calling thread submit? After `shutdown` began only running blocks may, and after its deadline nobody.
+    /// May the calling thread submit? After `shutdown` began only running blocks may, and after its
+    /// deadline nobody.
     #[inline]
     pub(crate) fn accepts(&self) -> bool {
         self.is_open() || self.accepts_from_inside()
@@ -176,7 +246,8 @@ impl Pool {
 
     #[cold]
     fn accepts_from_inside(&self) -> bool {
-        self.phase.load(Relaxed) == CLOSING && self.local().is_some()
+        self.phase.load(Relaxed) == CLOSING
+            && (self.local().is_some() || help::helped().is_some_and(|pool| ptr::eq(&**pool, self)))
     }
 
     fn local(&self) -> Option<&Local> {
@@ -185,7 +256,7 @@ impl Pool {
 
     /// Is there something that some thread could take?
     fn has_work(&self) -> bool {
-        self.has_runnables() || self.has_pieces()
+        self.has_runnables() || self.has_forked()
     }
 
     /// Is there a runnable that some thread could take?
@@ -194,13 +265,20 @@ impl Pool {
     }
 
     /// Has a running block left something to others?
-    fn has_pieces(&self) -> bool {
-        self.slots().any(|slot| slot.exposed.has_pieces())
+    fn has_forked(&self) -> bool {
+        self.slots().any(|slot| slot.exposed.has_forked())
     }
 
     /// The slots that threads have used so far.
     fn slots(&self) -> impl Iterator<Item = &CachePadded<Slot>> {
         self.slots[..self.used.load(Acquire)].iter()
+    }
+
+    /// A drain begins.
+    #[inline]
+    pub(crate) fn time_slice(&self) -> TimeSlice {
+        // Halted, it is over at once: the sum wraps around, and the end lies before the tick.
+        TimeSlice { end: self.tick.load(Relaxed).wrapping_add(2) }
     }
 
     /// Did no shutdown begin yet?
@@ -210,10 +288,9 @@ impl Pool {
         self.phase.load(Relaxed) == OPEN
     }
 
-    fn wake_any(&self) {
-        if let Some(parker) = self.sleep.take_any() {
-            self.unpark(parker);
-        }
+    /// Did this process come from a fork, and the pool with it?
+    pub(crate) fn is_forked(&self) -> bool {
+        self.phase.load(Relaxed) == FORKED
     }
 
     /// Has the deadline of a shutdown passed, so that blocks are dropped instead of run?
@@ -222,142 +299,113 @@ impl Pool {
         self.phase.load(Relaxed) >= HALTED
     }
 
-    /// The number of threads now, and the highest so far.
-    pub(crate) fn threads(&self) -> (usize, usize) {
-        self.crew.counts()
+    /// Takes a runnable; some worker will run it, unless the pool ended: then it is discarded here
+    /// and now, and counted.
+    #[inline]
+    pub(crate) fn submit(&self, runnable: Runnable, place: Place) {
+        if !self.submit_from_worker(runnable, place) {
+            self.submit_from_outside(runnable);
+        }
     }
 
-    /// How many blocks the workers have run.
+    /// As [`submit`](Self::submit), if this thread is a worker of this pool; `false`: it is not.
+    #[inline]
+    pub(crate) fn submit_from_worker(&self, runnable: Runnable, place: Place) -> bool {
+        let Some(local) = self.local() else { return false };
+        if place != Place::Next || !local.slot().push_next(runnable) {
+            self.push(local, runnable, place);
+        }
+        true
+    }
+
+    // Not inlined, so that a message that hops from queue to queue has a short path.
+    #[inline(never)]
+    fn push(&self, local: &Local, runnable: Runnable, place: Place) {
+        if local.slot().push(&local.own, runnable, place) {
+            self.notify();
+        }
+    }
+
+    /// As [`submit`](Self::submit), in the line of a class. Only the default class defers.
+    pub(crate) fn submit_as(&self, runnable: Runnable, place: Place, qos: Qos) {
+        if qos == Qos::Default {
+            return self.submit(runnable, place);
+        }
+        self.grade();
+        self.shared.push_as(runnable, qos);
+        self.shared_grew();
+    }
+
+    /// Classes other than the default one are used from now on.
+    pub(crate) fn grade(&self) {
+        // Relaxed, peek and all: a thread that misses it takes in the old order for a moment. That
+        // work in a line is found at all does not depend on it, see `has_runnables`.
+        if !self.graded.load(Relaxed) {
+            self.graded.store(true, Relaxed);
+        }
+    }
+
+    /// Are classes other than the default one used? If not, nothing is paid for them.
+    #[inline]
+    pub(crate) fn is_graded(&self) -> bool {
+        self.graded.load(Relaxed)
+    }
+
+    // Not inlined: as `push`.
+    #[inline(never)]
+    pub(crate) fn submit_from_outside(&self, runnable: Runnable) {
+        if self.is_forked() {
+            return self.discard(runnable);
+        }
+        self.shared.push(runnable);
+        self.shared_grew();
+    }
+
+    /// The injector got something from a thread that may not look there again: some worker will,
+    /// unless all have left.
+    pub(super) fn shared_grew(&self) {
+        // The fence inside also orders the push before the look at `phase`; partner: the fence in
+        // `stop`. Either we see the end and take things out again, or the thread that ends the pool
+        // sees the push.
+        self.notify();
+        if self.phase.load(Relaxed) == STOPPED {
+            self.discard_shared();
+        }
+    }
+
+    /// How many blocks have run, on workers and on threads that waited for one of them.
     pub(crate) fn blocks(&self) -> u64 {
-        self.slots().map(|slot| slot.blocks()).sum()
+        self.slots().map(|slot| slot.blocks()).sum::<u64>() + self.helpers.ran()
+    }
+
+    /// About how many runnables wait for a thread.
+    pub(crate) fn backlog(&self) -> usize {
+        self.shared.len() + self.slots().map(|slot| slot.exposed.len()).sum::<usize>()
     }
 
     /// A lane has blocks and waits for a thread that holds it in a `sync`.
     pub(crate) fn waits_outside(&self) {
-        // Relaxed: whoever waits for quiet submitted before, or does not know of this submission.
+        // Relaxed: a thread that waits for quiet submitted before, or does not know of this
+        // submission.
         self.outside.fetch_add(1, Relaxed);
     }
 
     /// That lane was given to the pool, or is idle. Wraps around for a moment if this comes first.
     pub(crate) fn waited_outside(&self) {
-        // Release: who sees it sees the lane in the pool; partner: the Acquire in `is_quiet`.
+        // Release: a thread that sees it sees the lane in the pool; partner: the Acquire in
+        // `is_quiet`.
         self.outside.fetch_sub(1, Release);
     }
 
-    /// From now on only running blocks may submit.
-    pub(crate) fn close(&self) {
-        // SeqCst with `accepts` being Relaxed: a shutdown needs no more than "soon".
-        self.phase.fetch_max(CLOSING, SeqCst);
-    }
-
-    /// From now on drains drop what did not start.
-    pub(crate) fn halt(&self) {
-        self.phase.fetch_max(HALTED, SeqCst);
-        self.pulse.store(PULSE_HALTED, Relaxed);
-    }
-
-    /// Does nothing run, and is there nothing to run? Only meaningful once nobody outside may submit.
-    pub(crate) fn is_quiet(&self) -> bool {
-        let resting = || self.slots().all(|slot| slot.is_resting());
-        let before = self.blocks();
-        // Twice, with the work in between: a worker that took the last runnable after the first look is seen by the second,
-        // or has counted what it ran.
-        self.monitor.at_rest(|| {
-            self.outside.load(Acquire) == 0
-                && resting()
-                && !self.has_work()
-                && !self.slots().any(|slot| slot.exposed.has_own())
-                && resting()
-                && self.blocks() == before
-        })
-    }
-
-    /// The threads that sit in a block now.
-    pub(crate) fn stuck(&self) -> Vec<Stuck> {
-        self.monitor.inspect(|| self.slots().filter_map(|slot| slot.stuck()).collect())
-    }
-
-    /// A lane whose memory ends here was visible to [`stuck`](Self::stuck) until a moment ago: waits until nobody reads it.
+    /// A lane whose memory ends here was visible to [`stuck`](Self::stuck) until a moment ago:
+    /// waits until nobody reads it.
     #[inline]
     pub(crate) fn before_free(&self) {
         self.monitor.wait_for_inspection();
     }
 
-    /// Nobody can submit any more: the pool runs what it has, then ends by itself.
-    pub(crate) fn abandon(&self) {
-        if self.is_forked() {
-            return;
-        }
-        self.close();
-        self.abandoned.store(true, SeqCst);
-        // Partner: the fence in `fall_asleep`. Either we see the sleeper, or it sees that the pool was abandoned.
-        fence(SeqCst);
-        self.wake_any();
-    }
-
-    fn is_abandoned(&self) -> bool {
-        self.abandoned.load(Relaxed)
-    }
-
-    fn is_crowded(&self) -> bool {
-        self.crowded.load(Relaxed)
-    }
-
-    /// Asked by each worker that falls asleep: the last one ends an abandoned pool.
-    fn ends_if_abandoned(&self) -> bool {
-        let ends = self.is_abandoned() && self.is_quiet();
-        if ends {
-            self.stop();
-        }
-        ends
-    }
-
-    /// Ends the pool: its threads leave as soon as they come out of their blocks. Does not wait.
-    pub(crate) fn stop(&self) {
-        self.halt();
-        self.phase.store(STOPPED, SeqCst);
-        // Partner: the fence in `notify`; see `submit_from_outside`.
-        fence(SeqCst);
-        catch::never_unwinds(|| self.parkers.iter().for_each(|parker| parker.unpark()));
-        self.crew.wake_all();
-        self.monitor.wake();
-        self.discard_shared();
-    }
-
     fn is_stopped(&self) -> bool {
         self.phase.load(Acquire) >= STOPPED
-    }
-
-    /// Waits for the threads that have left their blocks; `false` if some are still in one at `deadline`.
-    pub(crate) fn join(&self, deadline: std::time::Instant) -> bool {
-        self.crew.wait_for_end(deadline)
-    }
-
-    fn discard_shared(&self) {
-        while let Some(runnable) = self.shared.pop() {
-            self.discard(runnable);
-        }
-        self.counts.dropped.fetch_add(self.timers.clear(), Relaxed);
-    }
-
-    /// Drops what suspended lanes hold: the label of each, and how many blocks.
-    pub(crate) fn discard_held(&self) -> Vec<(String, u64)> {
-        let drop_lane = |(lane, discard): (NonNull<Node>, Discard)| {
-            // SAFETY: taken out of the list, the lane and its drain right are ours; it is alive, because it holds blocks.
-            unsafe {
-                let label = (*(lane.as_ref().vtable.label)(lane)).to_owned();
-                let count = discard(lane);
-                self.count_dropped(count);
-                (label, count)
-            }
-        };
-        self.held.take_all().into_iter().map(drop_lane).collect()
-    }
-
-    fn discard(&self, Runnable(node): Runnable) {
-        // SAFETY: we took it out of the pool, so we are its one holder; it never ran.
-        let count = unsafe { (node.as_ref().vtable.discard)(node) };
-        self.counts.dropped.fetch_add(count, Relaxed);
     }
 
     pub(crate) fn count_dropped(&self, blocks: u64) {
@@ -370,15 +418,5 @@ impl Pool {
 
     pub(crate) fn count_panic(&self) {
         self.counts.panics.fetch_add(1, Relaxed);
-    }
-
-    fn publish_used(&self, slot: usize) {
-        // Release: the slot is complete since `start`; partner: the Acquire in `slots`.
-        self.used.fetch_max(slot + 1, Release);
-    }
-
-    /// Identity, for comparing.
-    fn as_ptr(&self) -> NonNull<Self> {
-        NonNull::from(self)
     }
 }

@@ -1,60 +1,75 @@
 //! A named serial queue: runs its blocks one at a time, in order.
 //!
-//! The story of a block: [`Queue::submit`] erases it (`block`), pushes it (`mailbox`), and if that turned the queue on
-//! schedules the queue on its target (`schedule`): another queue, or the pool. A worker takes the queue and drains it (`core`),
-//! block by block. `sync` runs on the caller's thread when the queue is idle, and queues up otherwise (`sync`). Which
-//! queues a thread is in right now, for "am I on it?" and for deadlocks, is kept by `current`; `assert` and `specific` ask
-//! it. A target is of either kind (`target`): so the body of a concurrent queue stands here too (`concurrent`), and a serial
-//! queue has its turns there as visits (`visit`).
+//! This is the path of a block. [`Queue::submit`] erases it (`block`) and pushes it (`mailbox`). If
+//! the push turned the queue on, the queue is scheduled on its target (`schedule`): another queue,
+//! or the pool. A worker takes the queue and drains it (`core`), block by block. `sync` runs on the
+//! caller's thread when the queue is idle, and waits for its turn otherwise (`sync`, `turn`).
+//! `current` knows which queues a thread is in right now, for "am I on it?" and for deadlocks;
+//! `assert` and `specific` ask it. A target is a serial or a concurrent queue: [`Level`] is what
+//! they have in common. So the body of a concurrent queue is here too (`concurrent`).
 
 pub(crate) mod assert;
+pub(crate) mod boost;
+pub(crate) mod boosts;
 mod builder;
 pub(crate) mod concurrent;
 mod core;
-mod current;
+pub(crate) mod current;
+mod end;
+mod entry;
 mod error;
+mod help;
 mod label;
 mod later;
-mod life;
-pub(crate) mod lift;
+pub(crate) mod level;
+pub(crate) mod life;
+pub(crate) mod origin;
 mod schedule;
 mod specific;
+mod suspend;
 mod sync;
-pub(crate) mod target;
+pub(crate) mod task;
 pub(crate) mod ticket;
-pub(crate) mod timed;
-mod visit;
+mod turn;
+mod values;
+pub(crate) mod waiting;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::panic::Location;
 use std::ptr::NonNull;
 
-use crate::block::{self, Node};
-use crate::catch::{self, Payload};
-use crate::qos::Qos;
-use crate::runtime::Runtime;
+use crate::base::block::Node;
+use crate::base::catch::Payload;
+use crate::base::qos::Qos;
+use crate::pool::Gone;
+use crate::pool::runtime::Runtime;
 
-pub use self::builder::QueueBuilder;
-use self::core::QueueCore;
-pub(crate) use self::current::{Needs, Whereabouts};
-pub use self::error::{DeadlockError, SyncError, TrySyncError};
+pub(crate) use self::boost::OwnedBoost;
+pub(crate) use self::builder::Plan;
+pub use self::builder::{QueueBuilder, TargetQueue};
+pub(crate) use self::core::QueueCore;
+pub(crate) use self::current::{Frame, OnMainThread, Whereabouts, is_part_of};
+pub use self::error::{DeadlockError, Rejected, SyncError, TrySyncError};
 pub use self::later::Timer;
-pub(crate) use self::lift::OwnedLift;
+use self::level::Level;
+pub(crate) use self::level::{Kept, Target};
+use self::life::{Handle, Weak};
 pub use self::specific::SpecificKey;
-pub(crate) use self::target::Target;
-pub use self::target::TargetQueue;
+pub use self::task::{PanicPayload, Promise, Task, TaskError};
 
-/// A named serial queue: blocks submitted to it run one at a time, in order, on the workers of its runtime.
+/// A named serial queue: its blocks run one at a time, in order, on the workers of its runtime.
 ///
-/// This is a handle: cloning it is one addition, and dropping the last one still runs what was submitted. An idle queue
-/// costs about a hundred bytes and no thread, so have one per object that needs guarding: a million of them are normal.
+/// This is a handle. A clone costs one addition, and when the last handle is dropped, the submitted
+/// blocks still run. An idle queue costs about a hundred bytes and no thread. So have one per
+/// object that needs guarding: a million of them are normal.
 ///
-/// Ordering: blocks of one thread run in the order of its calls; blocks of several threads in the order in which their
-/// submissions took effect. Each block happens-after the one before it, on whatever thread. Nothing ever runs in the
-/// middle of a block.
+/// Ordering: blocks of one thread run in the order of its calls, and blocks of several threads in
+/// the order in which their submissions took effect. Each block happens after the one before it, on
+/// any thread. Nothing ever runs in the middle of a block.
 ///
-/// A block that panics is logged with the queue's label and the place that submitted it, and counted; the queue goes on.
+/// If a block panics, the panic is logged with the queue's label and the place that submitted the
+/// block, and counted. The queue goes on.
 ///
 /// ```
 /// use singletrack_queues::Queue;
@@ -73,91 +88,169 @@ pub use self::target::TargetQueue;
 /// drop(lobby);
 /// drop(lobby);
 /// ```
+#[doc(alias = "dispatch_queue_t")]
+#[doc(alias = "DISPATCH_QUEUE_SERIAL")]
+#[derive(Clone, PartialEq, Eq, Hash)]
+#[repr(transparent)]
 pub struct Queue {
-    core: NonNull<QueueCore>,
+    core: Handle<QueueCore>,
 }
 
-// SAFETY: what the handle points to is shared between threads by design: a mailbox of `Send` blocks, atomics, and fields
-// that do not change; `core` counts the handles.
-unsafe impl Send for Queue {}
-// SAFETY: as above.
-unsafe impl Sync for Queue {}
-
 impl Queue {
+    /// The maximum number of queues from one to the workers: the queue itself, its target, the
+    /// target of that, and so on.
+    pub const MAX_LEVELS: usize = 1_000;
+
     /// Makes a serial queue on the [default runtime](Runtime::global).
+    ///
+    /// ```
+    /// use singletrack_queues::Queue;
+    ///
+    /// let counter = Queue::new("counter");
+    /// assert_eq!(counter.label(), "counter");
+    /// let room = Queue::new(format!("room.{}", 7)); // a million of them are normal
+    /// assert_ne!(room, counter);
+    /// ```
     ///
     /// # Panics
     /// When the default runtime cannot be started, see [`Runtime::global`].
+    #[doc(alias = "dispatch_queue_create")]
     #[track_caller]
     pub fn new(label: impl Into<Cow<'static, str>>) -> Self {
         Self::builder(label).build()
     }
 
-    /// Starts to describe a queue: its runtime or its target.
+    /// Starts to describe a queue: its runtime, its target and its other settings.
+    ///
+    /// ```
+    /// use singletrack_queues::{Qos, Queue};
+    ///
+    /// let disk = Queue::new("disk");
+    /// let thumbnails = Queue::builder("thumbnails").target(&disk).qos(Qos::Background).build();
+    /// assert!(thumbnails.sync(|| disk.is_current()));
+    /// ```
     pub fn builder(label: impl Into<Cow<'static, str>>) -> QueueBuilder {
         QueueBuilder::new(label.into())
     }
 
+    #[inline]
     fn core(&self) -> &QueueCore {
-        // SAFETY: the core lives as long as any handle.
-        unsafe { self.core.as_ref() }
+        &self.core
+    }
+
+    fn level(&self) -> &dyn Level {
+        self.core()
+    }
+
+    /// A reference that keeps the queue without being a handle.
+    pub(crate) fn kept(&self) -> Kept<QueueCore> {
+        self.core.kept()
+    }
+
+    /// A handle that does not keep the queue. The first one of a queue allocates.
+    ///
+    /// For what the queue's own blocks or values hold: a [`Queue`] in there would never be dropped.
+    ///
+    /// ```
+    /// use singletrack_queues::Queue;
+    ///
+    /// let queue = Queue::new("retries");
+    /// let own = queue.downgrade();
+    /// // A block that submits to its own queue, without keeping it.
+    /// queue.submit(move || {
+    ///     if let Some(queue) = own.upgrade() {
+    ///         queue.submit(|| println!("again"));
+    ///     }
+    /// });
+    /// ```
+    #[must_use]
+    pub fn downgrade(&self) -> WeakQueue {
+        WeakQueue(self.core.downgrade())
     }
 
     /// The name that it was given.
+    ///
+    /// ```
+    /// use singletrack_queues::Queue;
+    ///
+    /// assert_eq!(Queue::new("room.lobby").label(), "room.lobby");
+    /// ```
+    #[doc(alias = "dispatch_queue_get_label")]
+    #[doc(alias = "DISPATCH_CURRENT_QUEUE_LABEL")]
     #[must_use]
     pub fn label(&self) -> &str {
         self.core().label()
     }
 
     /// The class that it was given; see [`QueueBuilder::qos`].
+    ///
+    /// ```
+    /// use singletrack_queues::{Qos, Queue};
+    ///
+    /// assert_eq!(Queue::new("usual").qos(), Qos::Default);
+    /// assert_eq!(Queue::builder("index").qos(Qos::Background).build().qos(), Qos::Background);
+    /// ```
+    #[doc(alias = "dispatch_queue_get_qos_class")]
     #[must_use]
     pub fn qos(&self) -> Qos {
         self.core().qos
     }
 
     /// The runtime whose workers run its blocks.
+    ///
+    /// ```
+    /// use singletrack_queues::Runtime;
+    ///
+    /// let disk = Runtime::builder().workers(1).build().unwrap();
+    /// assert_eq!(disk.queue("files").runtime(), disk);
+    /// ```
     #[must_use]
     pub fn runtime(&self) -> Runtime {
-        Runtime::from_owner(self.core().owner().clone())
+        Runtime { owner: self.core().owner().clone() }
     }
 
     /// Submits a block and does not wait.
     ///
-    /// After the runtime was [shut down](Runtime::shutdown) the block is dropped, which is logged and counted; use
-    /// [`try_submit`](Self::try_submit) to get it back instead.
+    /// After the runtime was [shut down](Runtime::shutdown) the block is dropped, which is logged
+    /// and counted; use [`try_submit`](Self::try_submit) to get it back instead.
+    ///
+    /// ```
+    /// use singletrack_queues::Queue;
+    /// use std::sync::mpsc;
+    ///
+    /// let (tell, told) = mpsc::channel();
+    /// let queue = Queue::new("letters");
+    /// for letter in ['a', 'b', 'c'] {
+    ///     let tell = tell.clone();
+    ///     queue.submit(move || tell.send(letter).unwrap());
+    /// }
+    /// drop(tell);
+    /// assert_eq!(told.iter().collect::<String>(), "abc");
+    /// ```
+    #[doc(alias = "dispatch_async")]
+    #[doc(alias = "dispatch_async_f")]
     #[track_caller]
     #[inline]
     pub fn submit<F: FnOnce() + Send + 'static>(&self, f: F) {
         self.submit_at(f, Location::caller());
     }
 
-    pub(crate) fn submit_at<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) {
-        if !self.core().pool().accepts() {
-            self.refuse(site);
-            // Quietly: this may be a timer that fires, on a thread of the runtime.
-            return catch::drop_quietly(f);
-        }
-        // SAFETY: a fresh block.
-        unsafe { self.core().push(self.block(f, site)) };
-    }
-
-    /// A block for this queue.
     #[inline]
-    fn block<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) -> NonNull<Node> {
-        if self.core().mail.seems_idle() {
-            block::block(f, site)
-        } else {
-            block::block_behind(self.core.addr().get(), f, site)
-        }
+    pub(crate) fn submit_at<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) {
+        self.core().submit(f, site);
     }
 
-    /// As [`submit`](Self::submit), but a queue that was idle does not have its turn before this worker has nothing else to
-    /// do: others may submit to it meanwhile, and all of that runs in one turn.
+    /// As [`submit`](Self::submit), but an idle queue does not have its turn before this worker has
+    /// nothing else to do. Other blocks may be submitted to it meanwhile, and all of them run in
+    /// one turn.
     ///
-    /// What a room is told, or what is written, is done once for all that came in. "Nothing else" takes in what other workers
-    /// have no time for, and one more look at what the worker's parker watches. A worker that is never done comes to it after
-    /// 4 ms, or 2,000 turns of other queues, and one that is stuck in a block has it taken away. From threads that are not workers, and for queues with a
-    /// [class](QueueBuilder::qos) or a target queue, it is the same as `submit`.
+    /// Work that serves everything that came in, such as one write to a socket or one message to
+    /// the members of a room, is done once. "Nothing else to do" includes work that other workers
+    /// have no time for, and one more look at the events of the worker's parker. A worker that
+    /// always has work comes to the queue after 4 ms, or after 2,000 turns of other queues. If the
+    /// worker is stuck in a block, the queue is taken away from it. From threads that are not
+    /// workers, and for queues with a [class](QueueBuilder::qos) or a target queue, this is the
+    /// same as `submit`.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -166,92 +259,87 @@ impl Queue {
     /// let (input, output) = (singletrack_queues::Queue::new("input"), singletrack_queues::Queue::new("output"));
     /// for word in ["read ", "all, "] {
     ///     let (tell, output) = (tell.clone(), output.clone());
-    ///     input.submit(move || output.submit_later(move || tell.send(word).unwrap()));
+    ///     input.submit(move || output.submit_deferred(move || tell.send(word).unwrap()));
     /// }
     /// drop(tell);
     /// assert_eq!(told.iter().collect::<String>(), "read all, ");
     /// ```
     #[track_caller]
-    pub fn submit_later<F: FnOnce() + Send + 'static>(&self, f: F) {
-        let site = Location::caller();
-        if !self.accepts() {
-            self.refuse(site);
-            return catch::drop_quietly(f);
-        }
-        // SAFETY: a fresh block.
-        unsafe { self.core().push_later(block::block(f, site)) };
+    pub fn submit_deferred<F: FnOnce() + Send + 'static>(&self, f: F) {
+        self.core().submit_deferred(f, Location::caller());
     }
 
-    /// May the calling thread submit?
+    /// The block, to be submitted. If nothing is taken any more, it comes back, which is counted.
     #[inline]
-    pub(crate) fn accepts(&self) -> bool {
-        self.core().pool().accepts()
+    pub(crate) fn admit<F>(&self, f: F) -> Result<F, Rejected<F>> {
+        self.core().admit(f)
     }
 
-    /// May the calling thread submit? Counts it if not.
-    pub(crate) fn accepts_or_counts(&self) -> bool {
-        let accepts = self.accepts();
-        if !accepts {
-            self.core().pool().count_rejected();
-        }
-        accepts
-    }
-
-    #[cold]
-    pub(crate) fn refuse(&self, site: &'static Location<'static>) {
-        self.core().pool().count_rejected();
-        let why = self.core().pool().why_refused();
-        log::warn!("a block submitted to \"{}\" at {site} was dropped: {why}", self.label());
+    /// Is nothing taken any more? That is logged and counted.
+    pub(crate) fn refused(&self, site: &'static Location<'static>) -> bool {
+        self.core().refused(site)
     }
 
     /// Submits a block, or gives it back.
     ///
+    /// ```
+    /// use singletrack_queues::Runtime;
+    /// use std::time::Duration;
+    ///
+    /// let runtime = Runtime::builder().workers(1).build().unwrap();
+    /// let queue = runtime.queue("orders");
+    /// assert!(queue.try_submit(|| println!("taken")).is_ok());
+    /// runtime.shutdown(Duration::from_secs(5));
+    /// let order = String::from("two teas");
+    /// let rejected = queue.try_submit(move || println!("{order}")).unwrap_err();
+    /// (rejected.into_inner())(); // run here instead
+    /// ```
+    ///
     /// # Errors
-    /// [`Rejected`], with the closure in it, after the runtime was shut down.
+    /// [`Rejected`], which holds the closure, after the runtime was shut down.
     #[track_caller]
     pub fn try_submit<F: FnOnce() + Send + 'static>(&self, f: F) -> Result<(), Rejected<F>> {
-        if !self.accepts_or_counts() {
-            return Err(Rejected(f));
-        }
-        // SAFETY: a fresh block.
-        unsafe { self.core().push(self.block(f, Location::caller())) };
+        let f = self.admit(f)?;
+        self.core().push_block(f, Location::caller());
         Ok(())
     }
 
-    /// Logs and counts the panic of a block that runs in a lane of this queue.
+    /// Logs and counts the panic of a block that ran in a lane of this queue.
     #[cold]
     pub(crate) fn report_panic(&self, site: &'static Location<'static>, payload: Payload) {
-        self.core().pool().count_panic();
-        catch::report(self.label(), site, payload);
+        self.core().report(site, payload);
     }
 
-    /// Will it never run anything again, because its threads are another process's?
-    pub(crate) fn is_forked(&self) -> bool {
-        self.core().pool().is_forked()
+    /// The reason why a wait that begins now would never end, if the queue is busy and its runtime
+    /// is gone.
+    pub(crate) fn ends_no_wait(&self) -> Option<Gone> {
+        self.core().pool().ends_no_wait()
     }
 
-    /// The deadlock that a wait at `site` for this queue would be, if any.
-    pub(crate) fn deadlock(&self, site: &'static Location<'static>) -> Option<DeadlockError> {
-        current::blocks_on(self.core().level(), false).map(|inside| DeadlockError::new(self, inside, site))
+    /// The deadlock that `call` at `site` would be, if any.
+    pub(crate) fn deadlock(&self, call: &'static str, site: &'static Location<'static>) -> Option<DeadlockError> {
+        self.level().deadlock(call, false, site)
     }
 
-    /// Nobody is left who could resume or activate it, though handles are: what it holds (`busy`) runs.
+    /// No thread can resume or activate the queue any more, though it has handles. It runs what it
+    /// holds (`busy`).
     pub(crate) fn let_go(&self, busy: bool) {
-        self.core().let_go(busy);
+        self.level().let_go(busy);
     }
 
-    /// Is the calling thread in a block that has to end before this queue can run: its own, or one that shares a target?
+    /// Is the calling thread in a block that must end before this queue can run? The block is the
+    /// queue's own, or that of a queue with a common target.
     pub(crate) fn waits_for_this_thread(&self) -> bool {
-        current::blocks_on(self.core().level(), false).is_some()
+        current::blocks_on(self.core(), false).is_some()
     }
 
-    /// What a block that is submitted now needs, if the calling thread is in the way.
+    /// Must the calling thread leave a queue before a block that is submitted now can run?
     #[inline]
-    pub(crate) fn needs_this_thread(&self) -> Option<Needs> {
-        Needs::of_this_thread(self.core().level())
+    pub(crate) fn is_held_up(&self) -> bool {
+        current::holds_up(self.core(), false)
     }
 
-    /// Has everything that was pushed so far, as far as the calling thread knows, ended?
+    /// Has everything ended that, as far as the calling thread knows, was pushed so far?
     pub(crate) fn is_idle(&self) -> bool {
         self.core().mail.is_idle()
     }
@@ -266,70 +354,119 @@ impl Queue {
         unsafe { self.core().push(node) };
     }
 
-    /// As [`push_node`](Self::push_node), but a queue that was idle waits until its worker has nothing else.
+    /// As [`push_node`](Self::push_node), but an idle queue waits until its worker has nothing else
+    /// to do.
     ///
     /// # Safety
     /// As for [`QueueCore::push`].
     #[inline]
-    pub(crate) unsafe fn push_node_later(&self, node: NonNull<Node>) {
+    pub(crate) unsafe fn push_node_deferred(&self, node: NonNull<Node>) {
         // SAFETY: the caller's promise.
-        unsafe { self.core().push_later(node) };
+        unsafe { self.core().push_deferred(node) };
     }
 
-    /// Holds the queue: the running block finishes, later ones wait for [`resume`](Self::resume). Counts.
+    /// Suspends the queue: the running block finishes, and later ones wait for
+    /// [`resume`](Self::resume). Suspensions add up.
     ///
-    /// `sync` waits meanwhile. Dropping the last handle of a suspended queue resumes it: what was submitted runs.
+    /// `sync` waits meanwhile. If the last handle of a suspended queue is dropped, the queue is
+    /// resumed, and the submitted blocks run.
+    ///
+    /// ```
+    /// use singletrack_queues::Queue;
+    ///
+    /// let queue = Queue::new("printer");
+    /// queue.suspend();
+    /// queue.submit(|| println!("when there is paper again"));
+    /// assert!(queue.try_sync(|| ()).is_err(), "nothing runs now");
+    /// queue.resume().unwrap();
+    /// queue.sync(|| println!("second"));
+    /// ```
     ///
     /// # Panics
     /// When it is suspended 2^30 - 1 times already.
+    #[doc(alias = "dispatch_suspend")]
     pub fn suspend(&self) {
-        assert!(self.core().suspend(), "queue \"{}\" is suspended too often: somebody forgets to resume", self.label());
+        assert!(self.level().suspend(), "queue {:?} is suspended too often: somebody forgets to resume", self.label());
     }
 
     /// Takes one [`suspend`](Self::suspend) back.
     ///
+    /// ```
+    /// use singletrack_queues::Queue;
+    ///
+    /// let queue = Queue::new("printer");
+    /// queue.suspend();
+    /// queue.suspend();
+    /// queue.resume().unwrap();
+    /// assert!(queue.try_sync(|| ()).is_err(), "suspended once more");
+    /// queue.resume().unwrap();
+    /// assert!(queue.resume().is_err(), "nothing to take back");
+    /// assert_eq!(queue.sync(|| 7), 7);
+    /// ```
+    ///
     /// # Errors
     /// [`NotSuspended`] when it was resumed as often as suspended.
+    #[doc(alias = "dispatch_resume")]
     pub fn resume(&self) -> Result<(), NotSuspended> {
-        if self.core().resume() { Ok(()) } else { Err(NotSuspended::queue(self.label())) }
+        if self.level().resume() { Ok(()) } else { Err(NotSuspended::queue(self.label())) }
     }
 
-    /// Lets a queue that was built [inactive](QueueBuilder::inactive) run. Any other is active: nothing happens, so
-    /// activating twice is harmless.
+    /// Lets a queue that was built [inactive](QueueBuilder::inactive) run. Any other queue is
+    /// active and is left as it is, so activating twice is harmless.
     ///
     /// A suspended queue stays suspended, and a [`resume`](Self::resume) does not activate.
+    ///
+    /// ```
+    /// use singletrack_queues::Queue;
+    /// use std::sync::mpsc;
+    ///
+    /// let (tell, told) = mpsc::channel();
+    /// let queue = Queue::builder("prepared").inactive().build();
+    /// queue.submit(move || tell.send("runs").unwrap());
+    /// assert!(told.try_recv().is_err(), "it holds its blocks");
+    /// queue.activate();
+    /// assert_eq!(told.recv(), Ok("runs"));
+    /// ```
+    #[doc(alias = "dispatch_activate")]
     pub fn activate(&self) {
-        self.core().activate();
+        self.level().activate();
+    }
+
+    /// The handle as a pointer, which is aligned to a word.
+    pub(crate) fn into_raw(self) -> NonNull<()> {
+        std::mem::ManuallyDrop::new(self).core.as_ptr().cast()
+    }
+
+    /// # Safety
+    /// The pointer is from [`into_raw`](Self::into_raw), and given up with this call.
+    pub(crate) unsafe fn from_raw(queue: NonNull<()>) -> Self {
+        // SAFETY: the caller's promise.
+        Self { core: unsafe { Handle::counted(queue.cast()) } }
+    }
+
+    /// # Safety
+    /// The pointer is from [`into_raw`](Self::into_raw), and was not given up.
+    #[inline]
+    pub(crate) unsafe fn from_raw_ref(queue: &NonNull<()>) -> &Self {
+        // SAFETY: the caller's promise; a handle is a pointer.
+        unsafe { &*std::ptr::from_ref(queue).cast() }
     }
 
     /// Is the calling thread in a block of this queue, or of a queue that targets it?
+    ///
+    /// ```
+    /// use singletrack_queues::Queue;
+    ///
+    /// let lobby = Queue::new("lobby");
+    /// assert!(!lobby.is_current());
+    /// assert!(lobby.sync(|| lobby.is_current()));
+    /// ```
+    #[doc(alias = "dispatch_get_current_queue")]
     #[must_use]
     pub fn is_current(&self) -> bool {
-        current::is_inside(self.core().level())
+        current::entered(self.core()).is_some()
     }
 }
-
-impl Clone for Queue {
-    fn clone(&self) -> Self {
-        self.core().add_handle();
-        Self { core: self.core }
-    }
-}
-
-impl Drop for Queue {
-    fn drop(&mut self) {
-        // SAFETY: this handle was counted once and is not used again.
-        unsafe { QueueCore::drop_handle(self.core) };
-    }
-}
-
-impl PartialEq for Queue {
-    fn eq(&self, other: &Self) -> bool {
-        self.core == other.core
-    }
-}
-
-impl Eq for Queue {}
 
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -337,32 +474,71 @@ impl fmt::Debug for Queue {
     }
 }
 
+/// A [`Queue`] that may be gone; made by [`Queue::downgrade`].
+///
+/// ```
+/// use singletrack_queues::Queue;
+///
+/// let queue = Queue::new("room");
+/// let weak = queue.downgrade();
+/// assert_eq!(weak.upgrade().as_ref(), Some(&queue));
+/// drop(queue);
+/// assert!(weak.upgrade().is_none());
+/// ```
+#[derive(Clone)]
+pub struct WeakQueue(Weak<QueueCore>);
+
+impl WeakQueue {
+    /// The queue, unless its last handle was dropped, though blocks of it may still run. What comes
+    /// back is a handle like any other.
+    ///
+    /// ```
+    /// use singletrack_queues::Queue;
+    ///
+    /// let queue = Queue::new("short");
+    /// let weak = queue.downgrade();
+    /// assert_eq!(weak.upgrade().as_ref(), Some(&queue));
+    /// drop(queue);
+    /// assert!(weak.upgrade().is_none());
+    /// ```
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Queue> {
+        Some(Queue { core: self.0.upgrade()? })
+    }
+}
+
+impl fmt::Debug for WeakQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakQueue").finish_non_exhaustive()
+    }
+}
+
 impl Runtime {
     /// Makes a serial queue on this runtime.
+    ///
+    /// ```
+    /// use singletrack_queues::Runtime;
+    ///
+    /// let disk = Runtime::builder().workers(1).build().unwrap();
+    /// let files = disk.queue("files");
+    /// assert_eq!(files.runtime(), disk);
+    /// assert_eq!(files.sync(|| "read"), "read");
+    /// ```
     #[track_caller]
     pub fn queue(&self, label: impl Into<Cow<'static, str>>) -> Queue {
         Queue::builder(label).runtime(self).build()
     }
 }
 
-/// A closure that was not taken because the runtime was shut down, the main queue dropped, or the process is a fork child.
-pub struct Rejected<F>(pub F);
-
-impl<F> fmt::Debug for Rejected<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Rejected(..)")
-    }
-}
-
-impl<F> fmt::Display for Rejected<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the queue takes nothing any more (its runtime was shut down, its main queue dropped, or this is a fork child); the block comes back")
-    }
-}
-
-impl<F> std::error::Error for Rejected<F> {}
-
-/// [`Queue::resume`] without a [`Queue::suspend`] to take back, or the same of a source.
+/// The error of a [`Queue::resume`] without a [`Queue::suspend`] to take back. A source has the
+/// same error.
+///
+/// ```
+/// use singletrack_queues::{NotSuspended, Queue};
+///
+/// let error: NotSuspended = Queue::new("printer").resume().unwrap_err();
+/// assert!(error.to_string().contains("printer"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotSuspended {
     what: &'static str,
@@ -374,7 +550,7 @@ impl NotSuspended {
         Self { what: "queue", label: label.to_owned() }
     }
 
-    /// For a source on the queue of that label.
+    /// The error of a source on the queue of that label.
     pub(crate) fn source(label: &str) -> Self {
         Self { what: "a source on queue", label: label.to_owned() }
     }
@@ -385,7 +561,7 @@ impl fmt::Display for NotSuspended {
         let Self { what, label } = self;
         write!(
             f,
-            "{what} \"{label}\" is not suspended: it was resumed as often as suspended; call suspend before each resume"
+            "{what} {label:?} is not suspended: it was resumed as often as suspended; call suspend before each resume"
         )
     }
 }

@@ -1,29 +1,30 @@
-//! When each connection wants its next turn if nothing else brings one: a few bytes for each, and one timer for all.
+//! The time of each connection's next turn if nothing else brings one: a few bytes for each, and
+//! one timer for all.
 //!
-//! Pure: time is an argument. Not for: what is due at a deadline, and the timer itself (`hub`). Rules: a deadline is never early
-//! and at most a millisecond late; what was taken out never comes.
+//! Pure: time is an argument. Not for: the action at a deadline, and the timer itself (`shared`).
+//! Rules: a deadline is never early and at most a millisecond late, and a removed one never comes.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-/// A reading of a clock in one word: nanoseconds since the clock was made, which is 584 years.
+/// A reading of a clock in one word: nanoseconds since the clock was made, which lasts 584 years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(NonZeroU64);
 
 impl Moment {
-    /// `time` by a clock that was made at `start`.
+    /// `time` on a clock that was made at `start`.
     pub(crate) fn of(time: Instant, start: Instant) -> Moment {
         let since = time.saturating_duration_since(start);
         Moment(NonZeroU64::MIN.saturating_add(nanos(since)))
     }
 
-    /// This long after.
+    /// The moment `time` later.
     pub(crate) fn after(self, time: Duration) -> Moment {
         Moment(self.0.saturating_add(nanos(time)))
     }
 
-    /// How long after `earlier`.
+    /// The time since `earlier`.
     pub(crate) fn since(self, earlier: Moment) -> Duration {
         Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
@@ -33,7 +34,8 @@ fn nanos(time: Duration) -> u64 {
     time.as_secs().saturating_mul(1_000_000_000).saturating_add(time.subsec_nanos().into())
 }
 
-/// Bits of an entry that are a place; the others are milliseconds: 34 years, and later than that is never.
+/// The bits of an entry that hold the place. The others hold milliseconds, for 34 years. A later
+/// deadline never comes.
 const PLACE_BITS: u32 = 24;
 /// Places from here on do not fit into an entry.
 pub(crate) const PLACES: u32 = 1 << PLACE_BITS;
@@ -59,18 +61,18 @@ impl Deadlines {
         self.entries.insert(entry(at, place));
     }
 
-    /// Takes out what was added, if it has not come.
+    /// Removes an entry, if its time has not come.
     pub(super) fn remove(&mut self, at: Moment, place: u32) {
         self.entries.remove(&entry(at, place));
     }
 
-    /// When the earliest comes.
+    /// The time of the earliest entry.
     pub(super) fn next(&self) -> Option<Moment> {
         let millis = self.entries.first()? >> PLACE_BITS;
         NonZeroU64::new(millis * 1_000_000).map(Moment)
     }
 
-    /// The earliest, if it is due.
+    /// The earliest entry, if it is due.
     pub(super) fn pop_due(&mut self, now: Moment) -> Option<u32> {
         let first = *self.entries.first()?;
         if (first >> PLACE_BITS) * 1_000_000 > now.0.get() {

@@ -1,15 +1,16 @@
-//! Handlers of a program's own: callbacks on the connection's queue, and a handle that works from anywhere.
+//! Handlers of a program's own: callbacks on the connection's queue, and a handle that works from
+//! anywhere.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
 use singletrack::{Close, CloseCode, Conn, Echo, Handler, Message, Reject, Request, Server};
+use singletrack_test_client::{Client, DEADLINE};
 
-use crate::client::Client;
-use crate::{DEADLINE, serve};
+use crate::serve;
 
-/// Tells a test everything that it is told.
+/// Reports every callback to a test.
 struct Teller {
     tell: Sender<String>,
     count: usize,
@@ -144,12 +145,12 @@ fn a_handle_sends_from_any_thread_and_does_nothing_once_the_connection_is_gone()
     queue.submit(move || assert!(late.send_text("between two callbacks")));
     assert_eq!(client.text(), "between two callbacks");
     client.leave();
-    crate::until("it is gone", || !conn.send_text("too late"));
+    singletrack_test_client::until("it is gone", || !conn.send_text("too late"));
     let lost = Client::open(server.local_addr(), "/give");
     let conn = given.recv_timeout(DEADLINE).unwrap();
     drop(lost);
-    crate::until("it is lost", || !conn.send_text("too late"));
-    assert_eq!(crate::metric(server.local_addr(), "slow_members_total"), 0);
+    singletrack_test_client::until("it is lost", || !conn.send_text("too late"));
+    assert_eq!(singletrack_test_client::metric(server.local_addr(), "slow_members_total"), 0);
     assert_eq!(conn.buffered(), 0);
     assert_eq!(conn.buffered(), 0);
 }
@@ -194,4 +195,26 @@ fn what_cannot_be_served_is_said_when_building() {
     let first = Server::builder().listen("127.0.0.1:0").build().unwrap();
     let error = Server::builder().listen(first.local_addr()).build().unwrap_err().to_string();
     assert!(error.contains("already in use"), "{error}");
+}
+
+/// Answers with so many frames at once.
+struct Many(usize);
+
+impl Handler for Many {
+    fn message(&mut self, conn: &Conn, _: Message) {
+        for n in 0..self.0 {
+            assert!(conn.send_text(&n.to_string()), "frame {n} was refused");
+        }
+    }
+}
+
+#[test]
+fn an_answer_of_more_frames_than_one_turn_writes_comes_to_its_end() {
+    const FRAMES: usize = 20_000;
+    let server = serve(|b| b.handler("/many", |_| Many(FRAMES)));
+    let mut client = Client::open(server.local_addr(), "/many");
+    client.send_text("go");
+    for n in 0..FRAMES {
+        assert_eq!(client.text(), n.to_string());
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::io::Write;
 
-use crate::client::{Client, connect, get, raw, read_answer};
-use crate::{limits, metric, serve};
+use singletrack_test_client::{Client, connect, get, metric, raw, read_answer};
+
+use crate::{limits, serve};
 
 #[test]
 fn the_page_comes_with_its_type_and_length() {
@@ -31,7 +32,7 @@ fn one_connection_serves_many_requests_also_in_one_piece() {
     for _ in 0..300 {
         assert_eq!(read_answer(&mut stream).status, 200);
     }
-    // A body is skipped, and what follows it is the next request.
+    // A body is skipped, and the next request follows it.
     stream
         .write_all(
             b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhelloGET /nope HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -54,7 +55,7 @@ fn a_peer_that_has_said_all_still_gets_its_answer() {
 fn frames_may_come_right_behind_the_handshake() {
     let server = serve(|b| b);
     let mut stream = connect(server.local_addr());
-    let mut bytes = crate::client::handshake("/echo").into_bytes();
+    let mut bytes = singletrack_test_client::handshake("/echo").into_bytes();
     bytes.extend(singletrack::ws::encode_frame(true, singletrack::ws::Opcode::Text, b"eager", Some([5; 4])));
     stream.write_all(&bytes).unwrap();
     assert_eq!(read_answer(&mut stream).status, 101);
@@ -81,7 +82,7 @@ fn health_and_figures_are_told() {
     echo.leave();
     assert_eq!(metric(address, "runtime_workers"), 2);
     client.leave();
-    crate::until("the close is counted", || {
+    singletrack_test_client::until("the close is counted", || {
         get(address, "/metrics").body.contains("singletrack_closes_total{code=\"1000\"} 2\n")
     });
     assert_eq!(metric(address, "websockets"), 0);
@@ -99,24 +100,24 @@ fn a_server_that_is_full_says_503_and_lets_others_in_when_somebody_left() {
         assert_eq!(client.text(), "still here");
     }
     held.pop().unwrap().leave();
-    crate::until("there is room again", || get(address, "/healthz").status == 200);
+    singletrack_test_client::until("there is room again", || get(address, "/healthz").status == 200);
 }
 
 #[test]
 fn those_who_wait_at_a_full_server_cost_no_timers() {
-    // Three places, and the few beyond them that may wait to be told 503; all of them say nothing.
+    // Three places, and the few beyond them that may wait for a 503. All of them say nothing.
     let server =
         serve(|b| b.limits(limits(|l| (l.connections, l.head_time) = (Some(3), std::time::Duration::from_secs(1000)))));
     let mut held: Vec<_> = (0..200).map(|_| connect(server.local_addr())).collect();
     let mut holds = 0;
-    crate::until("no more are taken", || {
+    singletrack_test_client::until("no more are taken", || {
         let before = std::mem::replace(&mut holds, server.connections());
         holds >= 3 && holds == before && server.runtime().stats().timers == 2
     });
     for _ in 0..100 {
         let before = server.runtime().stats().blocks;
         held.push(connect(server.local_addr()));
-        crate::until("the arrival is noticed", || server.runtime().stats().blocks > before);
+        singletrack_test_client::until("the arrival is noticed", || server.runtime().stats().blocks > before);
     }
     // One for the deadlines of all connections, and one for the end of the pause.
     assert_eq!(server.runtime().stats().timers, 2);
@@ -129,7 +130,7 @@ fn a_full_room_says_503() {
     let first = Client::open(address, "/room/a");
     assert_eq!(Client::ask(address, "/room/a").0.status, 503);
     first.leave();
-    crate::until("the seat is free", || Client::ask(address, "/room/a").0.status == 101);
+    singletrack_test_client::until("the seat is free", || Client::ask(address, "/room/a").0.status == 101);
 }
 
 #[test]
@@ -140,7 +141,8 @@ fn unknown_paths_and_methods_are_refused() {
     assert_eq!(get(address, "/echo").status, 426);
     let posted = raw(address, b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
     assert_eq!(posted.status, 405);
-    // Whoever asks for a head gets no body, also when refused: it would be taken for the next answer.
+    // The answer to a HEAD request has no body, also when it is a refusal: a body would be taken
+    // for the next answer.
     for path in ["/nothing", "/echo", "/room/a%20b"] {
         let mut stream = connect(address);
         stream.write_all(format!("HEAD {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();

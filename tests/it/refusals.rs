@@ -1,12 +1,12 @@
-//! Bad input: the right status or close code for that peer alone, and nobody else notices.
+//! Bad input: the right status or close code for that peer alone. Nobody else notices.
 
 use std::io::Write;
 
 use singletrack::OriginPolicy;
 use singletrack::ws::{Opcode, encode_frame};
+use singletrack_test_client::{Client, connect, handshake, raw, read_answer, until};
 
-use crate::client::{Client, connect, handshake, raw, read_answer};
-use crate::{limits, serve, until};
+use crate::{limits, serve};
 
 const MASK: Option<[u8; 4]> = Some([1, 2, 3, 4]);
 

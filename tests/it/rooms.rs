@@ -1,13 +1,13 @@
-//! Echo and rooms: what is said arrives, unchanged, in order, at everybody who is meant.
+//! Echo and rooms: every message arrives, unchanged, in order, at all its receivers.
 
 use std::net::SocketAddr;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use singletrack::ws::{Opcode, encode_frame};
+use singletrack_test_client::{Client, Heard, get, metric, until};
 
-use crate::client::{Client, Heard, get};
-use crate::{metric, serve, until};
+use crate::serve;
 
 #[test]
 fn an_echo_sends_text_and_bytes_back_unchanged() {
@@ -63,7 +63,8 @@ fn what_a_member_says_reaches_all_members_of_its_room_and_nobody_else() {
     let mut here: Vec<Client> = Vec::new();
     for n in 0..5 {
         here.push(Client::open(address, "/room/here"));
-        // What a new member says reaches everybody, so it is in, and everybody has read the same.
+        // A new member's message reaches everybody, so the member has joined, and everybody has
+        // read the same.
         here[n].send_text(&format!("in {n}"));
         for member in &mut here {
             assert_eq!(member.text(), format!("in {n}"));
@@ -80,7 +81,7 @@ fn what_a_member_says_reaches_all_members_of_its_room_and_nobody_else() {
     assert_eq!(there.text(), "alone");
 }
 
-/// Joins, and knows that it has joined: what it says comes back.
+/// Joins, and returns when it has joined: its own message comes back.
 fn joined(address: SocketAddr, path: &str) -> Client {
     let mut client = Client::open(address, path);
     client.send_text("joined");
@@ -90,13 +91,13 @@ fn joined(address: SocketAddr, path: &str) -> Client {
 
 #[test]
 fn messages_of_one_member_stay_in_order_at_every_member() {
-    // On a busy machine a reader may be late, which is not the subject here.
+    // On a busy machine a reader may be late, which is not tested here.
     let server = serve(|b| b.limits(crate::limits(|l| l.outbox_frames = 1 << 20)));
     let address = server.local_addr();
     const SENDERS: usize = 4;
     const EACH: usize = 2_000;
     let mut members: Vec<Client> = (0..SENDERS).map(|_| Client::open(address, "/room/order")).collect();
-    // All are in before anybody speaks: a room tells a message to those who are members by then.
+    // All have joined before anybody speaks: a room sends a message to its members at that time.
     for (n, member) in members.iter_mut().enumerate() {
         member.send_text(&format!("in {n}"));
         while member.text() != format!("in {n}") {}
@@ -136,7 +137,8 @@ fn messages_of_one_member_stay_in_order_at_every_member() {
 
 #[test]
 fn a_huge_room_hears_all_in_one_order() {
-    // More than a room has to have for all workers to tell it. Each takes a descriptor here and one in the server.
+    // More members than a room needs for all workers to take part. Each takes a descriptor here and
+    // one in the server.
     const MEMBERS: usize = 2_200;
     const EACH: usize = 10;
     let mut files = getrlimit(Resource::Nofile);
@@ -146,7 +148,7 @@ fn a_huge_room_hears_all_in_one_order() {
     let server = serve(|b| b);
     let address = server.local_addr();
     let mut members: Vec<Client> = (0..MEMBERS).map(|_| Client::open(address, "/room/huge")).collect();
-    // Who joined last hears itself, so all have joined.
+    // The last one to join hears itself, so all have joined.
     members[MEMBERS - 1].send_text("in");
     for member in &mut members {
         assert_eq!(member.text(), "in");
@@ -178,7 +180,7 @@ fn a_room_is_made_by_its_first_member_and_goes_with_its_last() {
     one.leave();
     drop(two);
     until("both rooms are gone", || metric(address, "rooms") == 0);
-    // The name can be used again, from many sides at once, while it comes and goes.
+    // The name can be used again, by many threads at once, while the room comes and goes.
     let threads: Vec<_> = (0..4)
         .map(|_| {
             std::thread::spawn(move || {
@@ -186,7 +188,7 @@ fn a_room_is_made_by_its_first_member_and_goes_with_its_last() {
                     let mut client = Client::open(address, "/room/hot");
                     let mine = format!("{n} {:?}", std::thread::current().id());
                     client.send_text(&mine);
-                    // A lost join would leave this waiting for its own words.
+                    // After a lost join, this would wait for ever.
                     while client.text() != mine {}
                 }
             })
@@ -221,7 +223,8 @@ fn a_descriptor_that_is_used_again_gets_no_events_of_its_former_owner() {
                     let mine = format!("{me} {n}");
                     client.send_text(&mine);
                     assert_eq!(client.text(), mine);
-                    // Half of them leave in the middle of something, so that events are on their way.
+                    // Half of them leave in the middle of something, so that events are on their
+                    // way.
                     if n % 2 == 0 {
                         client.send_text("unread");
                     }

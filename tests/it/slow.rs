@@ -1,10 +1,10 @@
-//! Members that do not keep up: told or closed, and nobody else notices.
+//! Members that do not keep up are closed or informed. Nobody else notices.
 
 use singletrack::SlowMember;
 use singletrack::ws::Opcode;
+use singletrack_test_client::{Client, Heard, metric, until};
 
-use crate::client::{Client, Heard};
-use crate::{limits, metric, serve, until};
+use crate::{limits, serve};
 
 const SIZE: usize = 16 * 1024;
 
@@ -20,7 +20,7 @@ fn number(payload: &[u8]) -> usize {
     text.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// A member that reads, one that does not, and a server on which that matters soon.
+/// A member that reads, one that does not, and a server on which that soon matters.
 fn pair(policy: SlowMember) -> (singletrack::RunningServer, Client, Client) {
     let server = serve(|b| b.slow_members(policy).limits(limits(|l| l.outbox_frames = 20)));
     let mut lazy = Client::open(server.local_addr(), "/room/a");
@@ -42,7 +42,7 @@ fn a_member_that_does_not_read_is_closed_with_1013_and_the_others_miss_nothing()
         }
         metric(server.local_addr(), "slow_members_total") == 1
     });
-    // What it got before is whole and in order, and then it is told why.
+    // The messages that it got before are whole and in order, and then the close gives the reason.
     let mut next = 0;
     let code = loop {
         match lazy.hear() {
@@ -87,7 +87,7 @@ fn a_member_that_does_not_read_is_told_how_many_it_missed() {
             }
         }
     }
-    // It is a member like any other afterwards.
+    // Afterwards it is a member like any other.
     diligent.send(Opcode::Binary, &numbered(sent));
     assert_eq!(number(lazy.message().payload()), sent);
     assert_eq!(metric(server.local_addr(), "slow_members_total"), 0);
@@ -97,11 +97,12 @@ fn a_member_that_does_not_read_is_told_how_many_it_missed() {
 fn a_peer_that_takes_nothing_is_not_read_and_given_up_in_the_end() {
     let server = serve(|b| b.limits(limits(|l| l.write_stall = std::time::Duration::from_millis(300))));
     let mut client = Client::open(server.local_addr(), "/echo");
-    // Its own echoes pile up; the server stops reading, so in the end nothing more can be sent, until it is cut off.
+    // Its own echoes pile up, so the server stops reading. In the end nothing more can be sent,
+    // until it is cut off.
     let message = "x".repeat(SIZE);
     let began = std::time::Instant::now();
     while client.try_send(&message) {
-        assert!(began.elapsed() < crate::DEADLINE, "the server takes everything and gives up nobody");
+        assert!(began.elapsed() < singletrack_test_client::DEADLINE, "the server takes everything and gives up nobody");
     }
     until("it was given up", || server.connections() == 0);
     assert_eq!(metric(server.local_addr(), "gone_total"), 1);

@@ -1,13 +1,13 @@
-//! A block that is stuck stops its own connection only, on as many workers as there are.
+//! A block that is stuck stops its own connection only. There are as many of them as workers.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use singletrack::{Conn, Handler, Message};
+use singletrack_test_client::{Client, DEADLINE};
 
-use crate::client::Client;
-use crate::{DEADLINE, serve};
+use crate::serve;
 
 /// Blocks in its first message until it is let go.
 struct Stuck {

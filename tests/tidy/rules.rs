@@ -1,20 +1,21 @@
 //! Rules 2 to 8 as pure functions: from the files of the repository to a list of findings.
 //!
-//! For: saying where a rule is broken, as "path:line: what to do". Not for: reading the disk, or deciding what is
-//! allowed; that stands in `tests/tidy.rs` and comes in as arguments. Rules: no rule knows of another; a finding names
-//! its remedy; code that is compiled for tests only may name what it likes.
+//! For: reporting where a rule is broken, as "path:line: what to do". Not for: reading the disk, or
+//! deciding what is allowed, which stands in `tests/tidy.rs` and comes in as arguments. Rules: no
+//! rule knows of another. A finding names its remedy. Code that is compiled for tests only may name
+//! anything.
 
 use crate::source::{Named, Source};
 
-/// The folder of each package and how others call it.
-pub(crate) const PACKAGES: [&str; 2] = ["src", "queues/src"];
+/// The sources of each package.
+pub(crate) const PACKAGES: [&str; 5] = ["src", "queues/src", "io/src", "web/src", "cli/src"];
 
 pub(crate) fn find(file: &Source, line: usize, remedy: impl std::fmt::Display) -> String {
     format!("{}:{line}: {remedy}", file.path)
 }
 
-/// Rules 2, 3 and 5: the files in `place` do not name any of `never`: a path (`std::net`), a macro (`info!`), a
-/// method (`.elapsed`).
+/// Rules 2 to 5: the files in `place` do not name any of `never`: a path (`std::net`), a macro
+/// (`info!`), a method (`.elapsed`).
 pub(crate) fn never_names(tree: &[Source], place: &str, never: &[&str], because: &str) -> Vec<String> {
     each_name(tree, |file, named| {
         if !file.is_in(place) {
@@ -30,7 +31,7 @@ pub(crate) fn never_names(tree: &[Source], place: &str, never: &[&str], because:
     })
 }
 
-/// `super::x` from the first level, said as `crate::x`.
+/// `super::x` from the first level, as `crate::x`.
 fn absolute(file: &Source, named: &Named) -> Option<Named> {
     let package = PACKAGES.iter().find(|p| file.path.starts_with(&format!("{p}/")))?;
     let inside = file.path[package.len() + 1..].trim_end_matches(".rs").trim_end_matches("/mod");
@@ -51,6 +52,15 @@ pub(crate) fn one_door(tree: &[Source], library: &str, door: &str) -> Vec<String
     })
 }
 
+/// A seam: the files in `place` leave `names` to the module `door`, so that something else can be
+/// put there.
+pub(crate) fn one_seam(tree: &[Source], place: &str, names: &[&str], door: &str, instead: &str) -> Vec<String> {
+    let because = format!("use {instead} of `{door}`, where a simulated one can be put");
+    let mut findings = never_names(tree, place, names, &because);
+    findings.retain(|finding| !finding.starts_with(&format!("{door}.rs:")));
+    findings
+}
+
 fn each_name(tree: &[Source], finding: impl Fn(&Source, &Named) -> Option<String>) -> Vec<String> {
     let mut findings = Vec::new();
     for file in tree.iter().filter(|f| f.is_rust()) {
@@ -61,7 +71,8 @@ fn each_name(tree: &[Source], finding: impl Fn(&Source, &Named) -> Option<String
     findings
 }
 
-/// Rule 6: `unsafe` only in the files listed, each block and impl below a SAFETY sentence, denied elsewhere.
+/// Rule 6: `unsafe` only in the files listed, each block and impl below a SAFETY sentence, denied
+/// elsewhere.
 pub(crate) fn unsafe_is_listed(tree: &[Source], listed: &[&str]) -> Vec<String> {
     let mut findings = Vec::new();
     for file in tree.iter().filter(|f| f.is_rust()) {
@@ -77,7 +88,7 @@ pub(crate) fn unsafe_is_listed(tree: &[Source], listed: &[&str]) -> Vec<String> 
         if is_listed && uses.is_empty() {
             findings.push(find(file, 1, "has no `unsafe` any more: take it off the list in tests/tidy.rs"));
         }
-        // lib.rs may allow it for the modules that it lists; their files are looked at one by one.
+        // lib.rs may allow it for the modules that it lists. Their files are checked one by one.
         let allows = ["allow(unsafe_code)", "expect(unsafe_code)"].iter().any(|a| file.code.contains(a));
         if allows && !is_listed && !file.path.ends_with("lib.rs") {
             findings.push(find(file, 1, "do not allow `unsafe_code` in a file that is not listed in tests/tidy.rs"));
@@ -95,7 +106,9 @@ pub(crate) fn unsafe_is_listed(tree: &[Source], listed: &[&str]) -> Vec<String> 
     for path in listed.iter().filter(|path| !tree.iter().any(|f| f.path == **path)) {
         findings.push(format!("{path}:1: no such file: take it off the list in tests/tidy.rs"));
     }
-    for lib in tree.iter().filter(|f| PACKAGES.iter().any(|p| f.path == format!("{p}/lib.rs"))) {
+    let is_root =
+        |f: &&Source| PACKAGES.iter().any(|p| f.path == format!("{p}/lib.rs") || f.path == format!("{p}/main.rs"));
+    for lib in tree.iter().filter(is_root) {
         let denied = ["deny(unsafe_code)", "forbid(unsafe_code)"].iter().any(|d| lib.code.contains(d));
         let by_manifest = tree.iter().any(|f| f.path == "Cargo.toml" && f.text.contains("\nunsafe_code = \"deny\""));
         if !denied && !by_manifest {
@@ -105,7 +118,7 @@ pub(crate) fn unsafe_is_listed(tree: &[Source], listed: &[&str]) -> Vec<String> 
     findings
 }
 
-/// Looks up from `line` through the statement that it belongs to, then through the comment above.
+/// Searches upwards from `line` through its statement, then through the comment above.
 fn has_safety_comment(code: &[&str], comments: &[&str], line: usize) -> bool {
     let is_comment = |l: usize| code[l].trim().is_empty() && !comments[l].trim().is_empty();
     let mut at = line;
@@ -120,11 +133,23 @@ fn has_safety_comment(code: &[&str], comments: &[&str], line: usize) -> bool {
     (0..at).rev().take_while(|&l| is_comment(l)).any(|l| comments[l].contains("SAFETY:"))
 }
 
-/// Rule 7: a file has one job, says so in its first line, and has a name that says something.
+/// The number of lines, without the examples in the docs: a type with many methods has many.
+fn lines(file: &Source) -> usize {
+    let mut example = false;
+    let counts = |line: &&str| {
+        let fence = line.trim_start().strip_prefix("///").is_some_and(|doc| doc.trim_start().starts_with("```"));
+        let counts = !example && !fence;
+        example ^= fence;
+        counts
+    };
+    file.text.lines().filter(counts).count()
+}
+
+/// Rule 7: a file has one job, states it in its first line, and has a name with a meaning.
 pub(crate) fn one_job(tree: &[Source], limit: usize, long: &[(&str, &str)]) -> Vec<String> {
     let mut findings = Vec::new();
     for file in tree.iter().filter(|f| f.is_rust()) {
-        let lines = file.text.lines().count();
+        let lines = lines(file);
         let excuse = long.iter().find(|(path, _)| *path == file.path);
         if lines > limit && excuse.is_none() {
             findings.push(find(
@@ -147,7 +172,8 @@ pub(crate) fn one_job(tree: &[Source], limit: usize, long: &[(&str, &str)]) -> V
     findings
 }
 
-/// How a line with a sleep in a test says why: where nothing else can be waited for, or where slowness is the subject.
+/// The allowed reasons for a sleep in a test: nothing else can be waited for, or slowness is the
+/// subject.
 const SLEEPS: [&str; 3] = ["the block under test sleeps: ", "the peer under test is slow: ", "between two looks: "];
 
 /// Rule 8: nothing unfinished, no test switched off in silence, no test that sleeps and hopes.
@@ -183,7 +209,8 @@ pub(crate) fn nothing_unfinished(tree: &[Source]) -> Vec<String> {
     findings
 }
 
-/// Rule 8, second half: a file named in a comment or a document exists, and no document names somebody's machine.
+/// Rule 8, second half: a file named in a comment or a document exists, and no document names
+/// somebody's machine.
 pub(crate) fn comments_name_what_exists(tree: &[Source], exists: impl Fn(&str) -> bool) -> Vec<String> {
     let homes = ["home", "root", "Users", "work", "workspace"].map(|dir| format!("/{dir}/"));
     let mut findings = Vec::new();
@@ -207,12 +234,53 @@ pub(crate) fn comments_name_what_exists(tree: &[Source], exists: impl Fn(&str) -
     findings
 }
 
-/// What can only be meant as a place in this repository: x/y.rs, x/Y.md, or anything below src/.
+/// Rule 7: comments keep to so many columns. A row of a table, and what has no space to break at,
+/// may be longer.
+pub(crate) fn comments_are_narrow(tree: &[Source], columns: usize) -> Vec<String> {
+    let mut findings = Vec::new();
+    for file in tree.iter().filter(|f| f.is_rust()) {
+        let mut in_code = false;
+        for (i, line) in file.text.lines().enumerate() {
+            let comment = ["//! ", "/// ", "// "].iter().find_map(|mark| line.trim_start().strip_prefix(mark));
+            let Some(comment) = comment else {
+                in_code &= line.trim_start().starts_with("//");
+                continue;
+            };
+            in_code ^= comment.trim_start().starts_with("```");
+            let may_be_long = in_code || comment.starts_with('|') || !comment.trim().contains(' ');
+            if line.chars().count() > columns && !may_be_long {
+                findings.push(find(file, i + 1, format!("break this comment: it is wider than {columns} columns")));
+            }
+        }
+    }
+    findings
+}
+
+/// Rule 7: words that a better one took the place of stay away from comments and names.
+pub(crate) fn no_retired_words(
+    tree: &[Source],
+    retired: &[(&str, &str)],
+    is_exempt: impl Fn(&str) -> bool,
+) -> Vec<String> {
+    let mut findings = Vec::new();
+    for file in tree.iter().filter(|f| f.is_rust() && !is_exempt(&f.path)) {
+        for (i, line) in file.text.lines().enumerate() {
+            for (word, instead) in retired {
+                if line.to_lowercase().contains(word) {
+                    findings.push(find(file, i + 1, format!("do not write `{word}`: write {instead}")));
+                }
+            }
+        }
+    }
+    findings
+}
+
+/// A token that can only be a place in this repository: x/y.rs, x/Y.md, or anything below src/.
 fn is_file_name(token: &str) -> bool {
     let plain = token.chars().all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c));
     let by_end = token.ends_with(".rs")
         || token.contains('/') && [".md", ".sh", ".toml", ".html"].iter().any(|e| token.ends_with(e));
-    let by_start = ["src/", "queues/", "tests/", "examples/", ".ci/"]
+    let by_start = ["src/", "queues/", "io/", "web/", "cli/", "tests/", "examples/", ".ci/"]
         .iter()
         .any(|s| token.starts_with(s) && token.len() > s.len());
     plain && !token.starts_with(['/', '.']) && (by_end || by_start) || plain && token.starts_with(".ci/")

@@ -1,10 +1,11 @@
 //! Every rule of the house, shown to pass on a good sample and to fail on a bad one.
 //!
-//! For: trusting a green `tests/tidy.rs`. Not for: the repository itself. Rules: a bad sample has one fault, and the test
-//! says on which line the rule must find it and what remedy it must name.
+//! For: trusting a green `tests/tidy.rs`. Not for: the repository itself. Rules: a bad sample has
+//! one fault, and the test gives the line on which the rule must find it and the remedy that it
+//! must name.
 
 use crate::source::{Source, tree};
-use crate::{order, rule_2, rule_3, rule_4, rule_5, rules};
+use crate::{order, rule_2, rule_3, rule_4, rule_4_seams, rule_5, rules};
 
 /// `bad` gives exactly one finding, which stands at `at` and says `remedy`; `good` gives none.
 fn check(rule: impl Fn(&[Source]) -> Vec<String>, good: &[(&str, &str)], bad: &[(&str, &str)], at: &str, remedy: &str) {
@@ -74,6 +75,29 @@ fn rule_1_fails_on_an_import_from_above_and_on_a_lib_out_of_order() {
 }
 
 #[test]
+fn rule_1_fails_on_a_circle_in_a_folder_and_on_a_known_one_that_is_gone() {
+    let door = ("io/src/channel.rs", "mod core;\nmod line;\nmod sink;\npub use self::sink::Handler;\n");
+    let core = ("io/src/channel/core.rs", "use super::line::Line;\nuse super::Handler;\n");
+    let line =
+        ("io/src/channel/line.rs", "use super::sink;\n#[cfg(test)]\nmod tests { use crate::channel::core::Core; }\n");
+    let sink = ("io/src/channel/sink.rs", "use crate::data::Data;\nuse super::Channel;\n");
+    let good = [door, core, line, sink];
+    let rule = order::knots;
+    let circle = |bad| check(rule, &good, &[door, core, line, bad], "io/src/channel/core.rs:1", "core, line, sink");
+    circle(("io/src/channel/sink.rs", "use super::core::{Core, at};\n"));
+    circle(("io/src/channel/sink.rs", "fn f() {\n    crate::channel::core::at()\n}\n"));
+    circle(("io/src/channel/sink/queue.rs", "use super::super::core::Core;\n"));
+    let hidden = ("io/src/channel/sink.rs", "use super::line::Line;\n");
+    check(
+        rule,
+        &good,
+        &[door, core, ("io/src/channel/line.rs", "use super::Handler;\n"), hidden],
+        "io/src/channel/line.rs:1",
+        "line, sink",
+    );
+}
+
+#[test]
 fn rule_2_fails_on_a_file_read_by_the_queues_and_on_a_queue_named_by_the_pool() {
     let good = [
         ("queues/src/pool/find.rs", "//! Not the `Queue`.\nuse std::{io, sync::Arc};\n"),
@@ -91,43 +115,40 @@ fn rule_2_fails_on_a_file_read_by_the_queues_and_on_a_queue_named_by_the_pool() 
         &good,
         &[("queues/src/pool.rs", "struct Pool {\n    main: Queue,\n}\n")],
         "queues/src/pool.rs:2",
-        "whoever made them",
+        "runnables of any origin",
     );
     check(
         rule_2,
         &good,
-        &[("queues/src/timer/wheel.rs", "use super::super::queue;\n")],
-        "queues/src/timer/wheel.rs:1",
-        "whoever made them",
+        &[("queues/src/time/wheel.rs", "use super::super::queue;\n")],
+        "queues/src/time/wheel.rs:1",
+        "runnables of any origin",
     );
 }
 
 #[test]
 fn rule_3_fails_on_a_room_that_knows_connections() {
-    let good = [
-        ("src/room.rs", "use crate::{outbox::Outbox, ws};\nuse std::io;\n"),
-        ("src/io/socket.rs", "use super::poller::Key;\n"),
-    ];
-    check(
-        rule_3,
-        &good,
-        &[("src/room.rs", "use crate::{ws,\n    conn::Conn};\n")],
-        "src/room.rs:2",
-        "never names `crate::conn`",
-    );
-    check(
-        rule_3,
-        &good,
-        &[("src/io/poller.rs", "use super::super::ws::Frame;\n")],
-        "src/io/poller.rs:1",
-        "never names `crate::ws`",
-    );
+    let good =
+        [("src/room.rs", "use singletrack_web::{Outbox, ws};\nuse std::io;\n"), ("src/conn.rs", "use crate::room;\n")];
+    for (bad, word) in [
+        ("use crate::{metrics,\n    conn::Conn};\n", "crate::conn"),
+        ("use std::io;\nuse singletrack_io::socket;\n", "singletrack_io"),
+        ("use singletrack_web::{ws,\n    http};\n", "singletrack_web::http"),
+    ] {
+        check(rule_3, &good, &[("src/room.rs", bad)], "src/room.rs:2", &format!("never names `{word}`"));
+    }
 }
 
 #[test]
 fn rule_4_fails_on_a_second_door() {
-    let good = [("src/io/poller.rs", "use polling::Poller;\n"), ("tests/it/client.rs", "use tungstenite::connect;\n")];
-    check(rule_4, &good, &[("src/server.rs", "//! x\nuse polling::Event;\n")], "src/server.rs:2", "`src/io/poller`");
+    let good = [
+        ("io/src/poller.rs", "use polling::Poller;\n"),
+        ("src/server.rs", "fn f() { log::warn!(\"x\"); }\n"),
+        ("tests/it/client.rs", "use tungstenite::connect;\n"),
+    ];
+    let log = ("queues/src/queue.rs", "fn f() { log::warn!(\"x\"); }\n");
+    check(rule_4, &good, &[log], "queues/src/queue.rs:1", "`queues/src/base/report`");
+    check(rule_4, &good, &[("src/server.rs", "//! x\nuse polling::Event;\n")], "src/server.rs:2", "`io/src/poller`");
     check(
         rule_4,
         &good,
@@ -135,6 +156,32 @@ fn rule_4_fails_on_a_second_door() {
         "queues/src/pool/worker.rs:1",
         "one door",
     );
+}
+
+#[test]
+fn rule_4_fails_on_a_second_clock_and_on_a_socket_used_beside_the_trait() {
+    let good = [
+        ("queues/src/base/sync.rs", "pub fn now() -> Instant {\n    Instant::now()\n}\n"),
+        ("io/src/socket.rs", "use rustix::net::{RecvFlags, recv};\n"),
+        ("io/src/event/look.rs", "use rustix::net::{SocketType, sockopt};\n"),
+        ("src/server.rs", "use std::time::Instant;\nfn f(socket: &impl Socket) { socket.read(now()) }\n"),
+        ("src/conn.rs", "#[cfg(test)]\nmod tests { fn f() { Instant::now(); TcpStream::connect(); } }\n"),
+        ("cli/src/load.rs", "fn f() { Instant::now().elapsed(); TcpStream::connect(); }\n"),
+    ];
+    let fails = |path, line: &str, word: &str| {
+        let bad = format!("//! x\n{line}\n");
+        check(rule_4_seams, &good, &[(path, &bad)], &format!("{path}:2"), word);
+    };
+    for path in ["queues/src/pool/runtime.rs", "io/src/channel.rs", "src/server.rs"] {
+        fails(path, "fn f() { std::time::Instant::now(); }", "`now` of `queues/src/base/sync`");
+        fails(path, "fn f(begin: Instant) { begin.elapsed(); }", "never names `.elapsed`");
+        fails(path, "fn f() { SystemTime::now(); }", "never names `SystemTime::now`");
+    }
+    for path in ["io/src/channel/descriptor.rs", "src/conn/read.rs"] {
+        fails(path, "use std::net::TcpStream;", "`Socket` of `io/src/socket`");
+        fails(path, "fn f() { rustix::net::recv(); }", "never names `net::recv`");
+        fails(path, "use rustix::net::{SendFlags, sendmsg};", "never names `net::sendmsg`");
+    }
 }
 
 #[test]
@@ -151,7 +198,13 @@ fn rule_5_fails_on_a_clock_a_thread_and_a_log_in_a_pure_file() {
         ("fn f() {\n    warn!(\"x\");\n}\n", "warn!"),
         ("use crate::error::Error;\nstatic LOBBY: Queue = lobby();\n", "Queue"),
     ] {
-        check(rule_5, &good, &[("src/http/head.rs", bad)], "src/http/head.rs:2", &format!("never names `{word}`"));
+        check(
+            rule_5,
+            &good,
+            &[("web/src/http/head.rs", bad)],
+            "web/src/http/head.rs:2",
+            &format!("never names `{word}`"),
+        );
     }
 }
 
@@ -188,11 +241,30 @@ fn rule_6_fails_on_unsafe_unlisted_unargued_or_gone() {
 #[test]
 fn rule_7_fails_on_a_long_a_silent_and_an_empty_named_file() {
     let rule = |tree: &[Source]| rules::one_job(tree, 3, &[("src/table.rs", "one table")]);
-    let good = [("src/a.rs", "//! For a.\n\n\n"), ("src/table.rs", "//! x\n1\n2\n3\n")];
+    let good = [
+        ("src/a.rs", "//! For a.\n\n\n"),
+        ("src/table.rs", "//! x\n1\n2\n3\n"),
+        ("src/c.rs", "//! For c.\n/// ```\n/// an_example(1);\n/// ```\npub fn f() {}\n"),
+    ];
     check(rule, &good, &[("src/b.rs", "//! x\n\n\nfn f() {}\n")], "src/b.rs:3", "4 lines");
+    let more = "//! x\n/// ```\n/// 1;\n/// ```\n\n\n\n";
+    check(rule, &good, &[("src/b.rs", more)], "src/b.rs:3", "4 lines");
     check(rule, &good, &[("src/table.rs", "//! x\n")], "src/table.rs:1", "no longer long");
     check(rule, &good, &[("src/b.rs", "use std::fs;\n//! x\n")], "src/b.rs:1", "open with `//!`");
     check(rule, &good, &[("src/utils.rs", "//! x\n")], "src/utils.rs:1", "name the file after its job");
+}
+
+#[test]
+fn rule_7_fails_on_a_wide_comment_and_on_a_retired_word() {
+    let rule = |tree: &[Source]| rules::comments_are_narrow(tree, 20);
+    let good = [(
+        "src/a.rs",
+        "//! | a row of a table | may be as wide as it is |\n/// ```\n/// let code = of(an, example);\n/// ```\n",
+    )];
+    check(rule, &good, &[("src/a.rs", "//! x\n    // more than twenty columns\n")], "src/a.rs:2", "wider than 20");
+    let rule = |tree: &[Source]| rules::no_retired_words(tree, &[("hurry", "send")], |path| path == "src/b.rs");
+    let good = [("src/a.rs", "//! sends\n"), ("src/b.rs", "//! hurry\n")];
+    check(rule, &good, &[("src/a.rs", "//! x\nfn Hurry_up() {}\n")], "src/a.rs:2", "write send");
 }
 
 #[test]

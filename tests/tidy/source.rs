@@ -1,21 +1,22 @@
 //! A reader of Rust text that is just good enough for the house rules.
 //!
-//! For: telling code from comments and strings, product code from test code, and listing every path that code names
-//! (`use a::{b, c}` is two paths). Not for: types, macros or anything a compiler must know; what it cannot understand
-//! it leaves out, so a rule can miss a clever line but does not invent one. Rules: every view of a file keeps its line
-//! breaks, so a position in one view is the same line in all; no dependencies, no regular expressions.
+//! For: telling code from comments and strings, product code from test code, and listing every path
+//! that code names (`use a::{b, c}` is two paths). Not for: types, macros or anything a compiler
+//! must know. It leaves out what it cannot understand, so a rule can miss a clever line but does
+//! not invent one. Rules: every view of a file keeps its line breaks, so a position in one view is
+//! the same line in all. No dependencies, no regular expressions.
 
 use std::{fs, path::Path};
 
-/// One text file of the repository, with the views that the rules look at.
+/// One text file of the repository, with the views that the rules use.
 pub(crate) struct Source {
     /// Relative to the root of the repository, with `/` between its parts.
     pub(crate) path: String,
-    /// As it stands on disk.
+    /// The text on disk.
     pub(crate) text: String,
     /// Without comments and without the insides of strings; a `.md` or `.sh` file has none.
     pub(crate) code: String,
-    /// Only the comments; of a file that is not Rust, everything.
+    /// Only the comments. For a file that is not Rust, everything.
     pub(crate) comments: String,
     /// `code` without what is compiled for tests only.
     pub(crate) product: String,
@@ -45,7 +46,7 @@ impl Named {
     }
 }
 
-/// Reads what is written by people: Rust, Markdown, manifests, scripts, pages.
+/// Reads the files written by people: Rust, Markdown, manifests, scripts, pages.
 pub(crate) fn read_tree(root: &Path) -> Vec<Source> {
     fn walk(dir: &Path, root: &Path, found: &mut Vec<(String, String)>) {
         for entry in fs::read_dir(dir).expect("a directory of the repository can be listed").flatten() {
@@ -71,7 +72,7 @@ pub(crate) fn read_tree(root: &Path) -> Vec<Source> {
     tree(found.iter().map(|(path, text)| (path.as_str(), text.as_str())))
 }
 
-/// The same from texts at hand: how the samples of the rules are made.
+/// The same from given texts, for the samples of the rules.
 pub(crate) fn tree<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<Source> {
     let mut tests = Vec::new();
     let mut files: Vec<Source> = files.into_iter().map(|(path, text)| Source::new(path, text, &mut tests)).collect();
@@ -105,7 +106,7 @@ impl Source {
         Source { path: path.into(), text: text.into(), code, comments, product, names }
     }
 
-    /// What the code of the product names.
+    /// The names in the code of the product.
     pub(crate) fn product_names(&self) -> impl Iterator<Item = &Named> {
         self.names.iter().filter(|named| named.in_product)
     }

@@ -1,6 +1,6 @@
-//! axum, as its chat example does it: a broadcast channel for each room, two tasks for each member.
+//! axum, as in its chat example: a broadcast channel for each room, two tasks for each member.
 //!
-//! A member that falls a channel's length behind is dropped, as there.
+//! As there, a member that falls a channel's length behind is dropped.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -18,9 +18,9 @@ use tokio::sync::broadcast;
 
 use super::{handshake, runtime};
 
-/// Messages that a member may be behind: as in axum's example.
+/// The number of messages that a member may be behind, as in axum's example.
 const BEHIND: usize = 100;
-/// As much as the other peers, instead of 128 KiB.
+/// The same size as for the other peers, instead of 128 KiB.
 const BUFFER: usize = 4096;
 
 type Rooms = Arc<Mutex<HashMap<String, broadcast::Sender<Message>>>>;

@@ -1,8 +1,10 @@
-//! The machine's limit: one thread, one epoll, no queues, no limits but one, and as little frame code as will do.
+//! The machine's limit: one thread, one epoll, no queues, no limits but one, and as little frame
+//! code as possible.
 //!
-//! What other servers are compared with, not a server that anybody should deploy: it does not check what clients are
-//! held to by RFC 6455, knows no fragments, and a member whose output exceeds `OUTBOX` is dropped. Rules: an echo is
-//! written at once; the frames that a turn of the loop made for a member are written in one call at the turn's end.
+//! A reference for other servers, not a server that anybody should deploy. It does not check the
+//! rules that RFC 6455 has for clients and knows no fragments, and it drops a member whose output
+//! exceeds `OUTBOX`. Rules: an echo is written at once. The frames that a turn of the loop makes
+//! for a member are written in one call at the turn's end.
 
 mod frame;
 
@@ -17,13 +19,13 @@ use rustix::fd::OwnedFd;
 use super::handshake::{self, Wish};
 use frame::Frame;
 
-/// What epoll says of the listening socket.
+/// The epoll key of the listening socket.
 const LISTENER: u64 = u64::MAX;
-/// Events of one turn.
+/// The most events of one turn.
 const TURN: usize = 1024;
-/// Read at once from a connection.
+/// The most bytes read from a connection at once.
 const BUFFER: usize = 64 * 1024;
-/// Bytes that may wait for a member.
+/// The most bytes that may wait for a member.
 const OUTBOX: usize = 256 * 1024;
 
 struct Connection {
@@ -32,9 +34,9 @@ struct Connection {
     place: Option<Place>,
     /// The beginning of a head or a frame.
     unread: Vec<u8>,
-    /// What a turn has for it, or what did not go out.
+    /// Output of this turn, or output that was not sent yet.
     outbox: Vec<u8>,
-    /// The system is asked to say when it takes more.
+    /// The system was asked to report when it takes more.
     waits: bool,
 }
 
@@ -53,13 +55,13 @@ struct Loop {
     rooms: Vec<Vec<usize>>,
     /// Connections with something to write at the end of the turn.
     dirty: Vec<usize>,
-    /// The answer to what one read brought.
+    /// The answer to the input of one read.
     answer: Vec<u8>,
-    /// What a room's members get, encoded once.
+    /// The frame for a room's members, encoded once.
     frame: Vec<u8>,
 }
 
-/// Why a connection ends.
+/// The end of a connection.
 struct Gone;
 
 /// Serves until it is killed.
@@ -143,7 +145,7 @@ impl Loop {
         Ok(())
     }
 
-    /// Handles what is whole in `bytes`; returns the rest.
+    /// Handles the whole frames in `bytes`, and returns the rest.
     fn take<'a>(&mut self, number: usize, mut bytes: &'a mut [u8]) -> Result<&'a [u8], Gone> {
         let mut place = self.connections[number].as_ref().ok_or(Gone)?.place;
         if place.is_none() {
@@ -203,7 +205,7 @@ impl Loop {
         }
     }
 
-    /// Writes now what nothing waits before.
+    /// Writes at once, if nothing else waits.
     fn send(&mut self, number: usize, bytes: &[u8]) -> Result<(), Gone> {
         let connection = self.connections[number].as_mut().ok_or(Gone)?;
         let mut count = 0;
@@ -217,7 +219,7 @@ impl Loop {
         Ok(())
     }
 
-    /// One write for each connection that has something to say.
+    /// One write for each connection that has output.
     fn end_turn(&mut self) {
         let mut dirty = std::mem::take(&mut self.dirty);
         for number in dirty.drain(..) {
@@ -258,7 +260,7 @@ impl Connection {
     }
 }
 
-/// What a write took: nothing when the socket is full.
+/// The number of bytes that a write took: zero when the socket is full.
 fn written(result: std::io::Result<usize>) -> Result<usize, Gone> {
     match result {
         Ok(count) => Ok(count),

@@ -1,7 +1,9 @@
-//! uWebSockets, as it comes inside bun: installed by npm from the files in `performance/bun`, below the target folder.
+//! uWebSockets, as bun ships it: installed by npm from the files in `performance/bun`, below the
+//! target folder.
 //!
-//! Rule: what is installed is what the lock file says, with its check sums, and none of its scripts run. npm installs
-//! those of bun's programs that may fit this machine; the first that runs is taken.
+//! Rule: the lock file with its check sums determines what is installed, and no install scripts
+//! run. npm installs those of bun's programs that may fit this machine. The first that runs is
+//! used.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use crate::places::Places;
 const FILES: [&str; 3] = ["package.json", "package-lock.json", "server.js"];
 const LOCK: &str = "package-lock.json";
 
-/// Installs bun where it is not yet.
+/// Installs bun where it is missing.
 pub(super) fn install(places: &Places) -> Result<(), String> {
     let (from, to) = (places.bun_sources(), places.work().join("bun"));
     let same = |name: &str| matches!((fs::read(from.join(name)), fs::read(to.join(name))), (Ok(a), Ok(b)) if a == b);

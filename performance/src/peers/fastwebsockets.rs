@@ -1,4 +1,5 @@
-//! fastwebsockets: echo only. Its way to write from elsewhere than the reading task is marked unstable, so it has no rooms.
+//! fastwebsockets: echo only. Writing from a task other than the reading one is marked unstable
+//! there, so it has no rooms.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -13,7 +14,7 @@ use super::runtime;
 /// Serves until it is killed.
 pub(crate) fn serve(address: SocketAddr) -> std::io::Result<()> {
     runtime::serve(address, |stream| async {
-        // How a connection ends is the load generator's to judge.
+        // The load generator judges how a connection ends.
         let _ = echo(stream).await;
     })
 }

@@ -1,4 +1,5 @@
-//! What the peers' servers share: how they are started, which paths they know, and a handshake for those that bring none.
+//! Common parts of the peers' servers: their start, the paths that they know, and a handshake for
+//! those that have none.
 //!
 //! Not for: anything that is measured, which is each peer's own.
 
@@ -8,12 +9,12 @@ use std::net::{SocketAddr, TcpListener};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tungstenite::handshake::derive_accept_key;
 
-/// Bytes of a request's head; a peer is spoken to by our own load generator only.
+/// The most bytes of a request's head. Only our own load generator talks to a peer.
 pub(crate) const HEAD: usize = 2048;
 /// Connections that may wait to be accepted; the kernel caps it.
 const BACKLOG: i32 = 4096;
 
-/// What a connection asked for.
+/// The target of a connection.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Wish {
     /// Its own messages back.
@@ -23,7 +24,7 @@ pub(crate) enum Wish {
 }
 
 impl Wish {
-    /// What a path stands for.
+    /// The meaning of a path.
     pub(crate) fn of(path: &str) -> Option<Wish> {
         match path.strip_prefix("/room/") {
             Some(name) if !name.is_empty() => Some(Wish::Room(name.to_owned())),
@@ -33,17 +34,17 @@ impl Wish {
     }
 }
 
-/// A head that has arrived whole: its length, what it asks for, and the answer.
+/// A head that has arrived whole: its length, its target, and the answer.
 pub(crate) struct Upgrade {
     pub(crate) length: usize,
     pub(crate) wish: Wish,
     pub(crate) answer: String,
 }
 
-/// Reads a request's head, or `None` while it is not whole.
+/// Reads a request's head, or returns `None` while it is not whole.
 ///
 /// # Errors
-/// When it is no upgrade to a path that is known.
+/// When it is no upgrade to a known path.
 pub(crate) fn read_head(bytes: &[u8]) -> Result<Option<Upgrade>, String> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut request = httparse::Request::new(&mut headers);
@@ -62,8 +63,8 @@ pub(crate) fn read_head(bytes: &[u8]) -> Result<Option<Upgrade>, String> {
     Ok(Some(Upgrade { length, wish, answer }))
 }
 
-/// A listening socket that does not block, after the limit on open files was raised; says where it listens as
-/// `singletrack serve` does.
+/// A listening socket that does not block, after the limit on open files was raised. Prints its
+/// address as `singletrack serve` does.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     raise_file_limit();
     let listener = TcpListener::bind(address)?;

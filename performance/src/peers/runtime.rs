@@ -1,6 +1,6 @@
-//! The runtime of the peers that stand on tokio: as many workers as the process may use cores.
+//! The runtime of the peers that use tokio: as many workers as the process may use cores.
 //!
-//! With one core it is tokio's runtime for one thread, which is the faster one there.
+//! With one core it is tokio's runtime for one thread, which is faster there.
 
 use std::net::SocketAddr;
 

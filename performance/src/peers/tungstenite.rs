@@ -1,6 +1,7 @@
-//! tokio-tungstenite with buffers of 4 KiB: a task for each connection, an unbounded channel for each member of a room.
+//! tokio-tungstenite with buffers of 4 KiB: a task for each connection, an unbounded channel for
+//! each member of a room.
 //!
-//! Rule: what waits for a member is fed to its socket as one batch and flushed once.
+//! Rule: all messages that wait for a member are fed to its socket as one batch and flushed once.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -41,7 +42,7 @@ pub(crate) fn serve(address: SocketAddr) -> std::io::Result<()> {
     runtime::serve(address, move |stream| {
         let rooms = Arc::clone(&rooms);
         async move {
-            // How a connection ends is the load generator's to judge.
+            // The load generator judges how a connection ends.
             let _ = connection(stream, &rooms).await;
         }
     })
@@ -130,7 +131,7 @@ impl Room {
 
     fn broadcast(&self, message: &Message) {
         for (_, member) in &locked(&self.members).all {
-            // A member that has just ended takes itself off the list.
+            // A member that has just ended removes itself from the list.
             let _ = member.send(message.clone());
         }
     }

@@ -1,7 +1,7 @@
 //! Connections that are open and say nothing.
 //!
-//! Not for: anything about time; they only have to be there. Rule: one handshake after the other, each checked, so that
-//! no server is flooded.
+//! Not for: anything about time, since they only have to be there. Rule: one handshake after the
+//! other, each checked, so that no server is flooded.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -15,7 +15,7 @@ const HEAD: usize = 1024;
 /// Opens `count` connections to the echo of a server.
 ///
 /// # Errors
-/// With a sentence, when one is refused or answered by something else than a handshake.
+/// With a sentence, when one is refused or answered by something other than a handshake.
 pub(crate) fn hold(address: SocketAddr, count: usize) -> Result<Vec<TcpStream>, String> {
     let request = format!(
         "GET /echo HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\

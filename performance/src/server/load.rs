@@ -1,8 +1,8 @@
-//! The load: `singletrack load` as a process of its own, and what it tells of one run.
+//! The load: `singletrack load` as a process of its own, and its report of one run.
 //!
-//! Not for: making messages or verifying them; it does both, and fails when a server loses, changes or reorders one.
-//! Rules: the server's CPU time is that of the measured time alone, as the generator reads it; a generator that hangs is
-//! ended.
+//! Not for: making messages or verifying them. The generator does both, and fails when a server
+//! loses, changes or reorders one. Rules: the server's CPU time is that of the measured time alone,
+//! as the generator reads it. A generator that hangs is ended.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -18,14 +18,15 @@ use super::Sample;
 use super::process::{Server, spawn_on};
 use super::scenario::Work;
 
-/// Beyond warm-up and measurement: opening connections, closing them, slow members that catch up.
+/// The time beyond warm-up and measurement: to open connections, to close them, and for slow
+/// members to catch up.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Measurements that may find nothing before it is the server's fault.
+/// The number of measurements that may find nothing before it counts as the server's fault.
 const ATTEMPTS: usize = 3;
-/// Bytes of a message.
+/// The bytes of a message.
 const BYTES: usize = 64;
 
-/// How one run is loaded.
+/// The load of one run.
 pub(crate) struct Load {
     pub(crate) program: PathBuf,
     pub(crate) core: usize,
@@ -33,7 +34,7 @@ pub(crate) struct Load {
     pub(crate) measured: Duration,
 }
 
-/// What the generator says of a run, as far as it is used here.
+/// The generator's report of a run, as far as it is used here.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Outcome {
     ok: bool,
@@ -49,7 +50,7 @@ pub(crate) struct Outcome {
 
 #[derive(Debug, Deserialize)]
 struct Generator {
-    /// The part of its core that it used.
+    /// The share of its core that it used.
     busy: f64,
 }
 
@@ -65,10 +66,11 @@ struct Usage {
 }
 
 impl Load {
-    /// Loads a server. On a busy machine it may get no core at all while it is measured; then it is loaded again.
+    /// Loads a server. On a busy machine it may get no core at all while it is measured. Then it is
+    /// loaded again.
     ///
     /// # Errors
-    /// With a sentence, when the server did something that it must not, or the generator did not do its work.
+    /// With a sentence, when the server broke a rule, or the generator did not do its work.
     pub(crate) fn run(&self, server: &Server, work: Work) -> Result<Outcome, String> {
         for _ in 0..ATTEMPTS {
             let outcome = self.once(server, work)?;
@@ -108,7 +110,7 @@ impl Load {
     }
 }
 
-/// Who talks to whom, as options of the generator.
+/// The pattern of the traffic, as options of the generator.
 fn pattern(work: Work) -> Vec<String> {
     match work {
         Work::Echo { connections } | Work::Idle { connections, .. } => vec![format!("--connections={connections}")],
@@ -121,11 +123,11 @@ fn pattern(work: Work) -> Vec<String> {
     }
 }
 
-/// Reads all that comes, so that whoever says it is never held up.
+/// Reads everything, so that the writer is never held up.
 fn read(from: Option<impl Read + Send + 'static>) -> JoinHandle<String> {
     thread::spawn(move || {
         let mut text = String::new();
-        // What was read before a fault is what there is.
+        // After a failure, the text read so far is used.
         let _ = from.map(|mut from| from.read_to_string(&mut text));
         text
     })
@@ -138,7 +140,7 @@ fn wait(child: &mut Child, patience: Duration) -> Result<std::process::ExitStatu
             Ok(Some(status)) => return Ok(status),
             Ok(None) if begun.elapsed() < patience => thread::sleep(Duration::from_millis(5)),
             outcome => {
-                // It may have ended just now, which is as good.
+                // It may have ended just now, which is just as good.
                 let _ = child.kill();
                 let _ = child.wait();
                 return Err(match outcome {
@@ -155,14 +157,14 @@ impl Outcome {
         self.server.as_ref().map_or(f64::NAN, |server| server.cpu_s * 1e6 / of as f64)
     }
 
-    /// What is read off an echo.
+    /// The figures of an echo.
     pub(crate) fn of_echo(&self) -> Sample {
         let mut sample = vec![("CPU us/msg", self.cpu_us(self.messages)), ("msgs/s", self.messages_per_s)];
         sample.extend(self.both());
         sample
     }
 
-    /// What is read off rooms.
+    /// The figures of rooms.
     pub(crate) fn of_rooms(&self) -> Sample {
         let cpu = self.cpu_us(self.deliveries);
         let mut sample = vec![("CPU us/delivery", cpu), ("deliveries/s", self.deliveries_per_s)];

@@ -1,7 +1,8 @@
-//! A server as a process of its own, on the cores that it was given: started, looked at, ended.
+//! A server as a process of its own, on the cores that it was given: started, observed, ended.
 //!
-//! Not for: which server it is, or what it is asked. Rules: it is ended when this is dropped; CPU time and memory are
-//! read from Linux, of the process and all its threads; what it says on standard error is kept for when it fails.
+//! Not for: which server it is, or what it is asked. Rules: dropping this ends the process. CPU
+//! time and memory are read from Linux, for the process and all its threads. Its standard error is
+//! kept for the case that it fails.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -14,9 +15,9 @@ use std::time::Duration;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// How long a server may take to say where it listens.
+/// How long a server may take to print its address.
 const START: Duration = Duration::from_secs(20);
-/// What every server says when it is ready.
+/// The line that every server prints when it is ready.
 const LISTENING: &str = "listening on http://";
 
 /// The cores that this process may use, in order.
@@ -43,33 +44,33 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
 }
 
-/// Bytes that a server's process holds.
+/// The memory of a server's process, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Memory {
-    /// Resident: its own, and what it has read of files.
+    /// Resident memory: its own, and the file pages that it has read.
     pub(crate) resident: u64,
-    /// Its own alone.
+    /// Its own memory alone.
     pub(crate) user: u64,
-    /// The most that was ever resident.
+    /// The peak of the resident memory.
     pub(crate) peak: u64,
 }
 
 impl Server {
-    /// Starts it, and waits until it says where it listens.
+    /// Starts it, and waits until it prints its address.
     ///
     /// # Errors
-    /// With a sentence: when it cannot be started, ends, or says something else or nothing.
+    /// With a sentence: when it cannot be started, ends, or prints something else or nothing.
     pub(crate) fn start(command: &mut Command, cores: &[usize], log: &Path) -> Result<Server, String> {
         let errors = File::create(log).map_err(|error| format!("{} cannot be written: {error}", log.display()))?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
         let program = command.get_program().to_string_lossy().into_owned();
         let mut child = spawn_on(cores, command).map_err(|error| format!("{program} cannot be started: {error}"))?;
         let stdout = child.stdout.take();
-        // From here on whatever goes wrong ends the process.
+        // From here on any failure ends the process.
         let mut server = Server { child, log: log.to_owned(), address: ([127, 0, 0, 1], 0).into() };
         let (say, hear) = channel();
         thread::spawn(move || {
-            // The end of the server ends this; nobody may hear any more then.
+            // The end of the server ends this. The receiver may be gone by then.
             for line in stdout.into_iter().flat_map(|stdout| BufReader::new(stdout).lines()).map_while(Result::ok) {
                 let _ = say.send(line);
             }
@@ -87,7 +88,7 @@ impl Server {
         self.child.id()
     }
 
-    /// What it holds now.
+    /// Its memory now.
     pub(crate) fn memory(&self) -> Result<Memory, String> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();
         let field = |name: &str| {
@@ -98,7 +99,7 @@ impl Server {
         memory().ok_or_else(|| self.fault("holds no memory any more: it has ended"))
     }
 
-    /// Fails when it has ended by itself.
+    /// Fails if it has ended by itself.
     pub(crate) fn is_alive(&mut self) -> Result<(), String> {
         match self.child.try_wait() {
             Ok(None) => Ok(()),
@@ -107,7 +108,7 @@ impl Server {
         }
     }
 
-    /// A sentence about it, with the last that it said.
+    /// A sentence about it, with its last output.
     fn fault(&self, what: &str) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         match log.lines().rfind(|line| !line.trim().is_empty()) {
@@ -119,7 +120,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended already, which is as good.
+        // It may have ended already, which is just as good.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

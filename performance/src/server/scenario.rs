@@ -1,32 +1,33 @@
-//! The workloads of the server: names, sizes, and what is read off each.
+//! The workloads of the server: names, sizes, and the figures of each.
 //!
-//! Not for: running them. Rule: the sizes are those of S1 to S5; a smaller run has fewer connections, and its figures
-//! say nothing but that everything works.
+//! Not for: running them. Rule: the sizes are those of S1 to S5. A smaller run has fewer
+//! connections, and its figures only show that everything works.
 
 use std::time::Duration;
 
 use crate::peers::Peer;
 use crate::results::OURS;
 
-/// How much of each.
+/// The size of a run.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Size {
     /// For figures that are kept.
     Full,
-    /// For a look.
+    /// For a quick look.
     Quick,
     /// For a check that it works at all.
     Tiny,
 }
 
-/// What a scenario asks of a server.
+/// The demands of a scenario on a server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Work {
     /// One message in flight on each connection, echoed.
     Echo { connections: usize },
-    /// In each room `senders` members send, each waiting for its own copy, and `silent` members read nothing.
+    /// In each room `senders` members send, each waiting for its own copy, and `silent` members
+    /// read nothing.
     Rooms { rooms: usize, members: usize, senders: usize, silent: usize },
-    /// Connections that say nothing, while there are others with an echo.
+    /// Connections that say nothing, beside others with an echo.
     Idle { held: usize, connections: usize },
 }
 
@@ -36,7 +37,7 @@ pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
     work: Work,
-    /// The server may use all cores, and the load generator one of them. Ours alone.
+    /// The server may use all cores, and the load generator one of them. Only for our own server.
     pub(crate) free: bool,
 }
 
@@ -72,7 +73,7 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
 /// The scenarios of this name, or of this kind: `S1` is all of S1.
 ///
 /// # Errors
-/// With a sentence that lists those that there are.
+/// With a sentence that lists the known ones.
 pub(crate) fn named(name: &str) -> Result<Vec<&'static Scenario>, String> {
     let is_meant = |scenario: &&Scenario| {
         let rest = scenario.name.get(..name.len()).filter(|start| start.eq_ignore_ascii_case(name));
@@ -88,7 +89,7 @@ pub(crate) fn named(name: &str) -> Result<Vec<&'static Scenario>, String> {
 }
 
 impl Scenario {
-    /// What it asks for at this size.
+    /// Its work at this size.
     pub(crate) fn work(&self, size: Size) -> Work {
         if size != Size::Tiny {
             return self.work;
@@ -102,7 +103,7 @@ impl Scenario {
         }
     }
 
-    /// How long the load lasts, warm-up and measurement.
+    /// The duration of the load: warm-up and measurement.
     pub(crate) fn lasts(&self, size: Size) -> (Duration, Duration) {
         let (warm_up, measured) = match (size, self.work) {
             (Size::Tiny, _) => (100, 200),
@@ -113,7 +114,7 @@ impl Scenario {
         (Duration::from_millis(warm_up), Duration::from_millis(measured))
     }
 
-    /// About how long one round of one peer takes.
+    /// The approximate duration of one round of one peer.
     pub(crate) fn takes(&self, size: Size) -> Duration {
         let connections = match self.work(size) {
             Work::Echo { connections } => connections,

@@ -1,9 +1,11 @@
-//! Do two workers that have nothing to do with one another touch the same memory? What they do to find out.
+//! Do two workers that have nothing to do with one another touch the same memory? This module does
+//! what is needed to find out.
 //!
-//! For: the same operations twice in a row, by one worker on queues of its own and then by the other on its own, between
-//! marks that a trace shows. Not for: reading the trace (`lackey`). Rules: two workers and no stand-in. While one is at it
-//! the other sits in a block, so what is in the trace is the work of one, and of the monitor now and then. No queue is
-//! another one's neighbour in memory, or they would share a line for that alone.
+//! For: the same operations twice in a row, by one worker on queues of its own and then by the
+//! other on its own, between marks that a trace shows. Not for: reading the trace (`lackey`).
+//! Rules: two workers and no replacement thread. While one is at it the other sits in a block, so
+//! the trace shows the work of one, and of the monitor now and then. No queue is another one's
+//! neighbour in memory, or they would share a line for that alone.
 
 use std::io::{BufRead, Write};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -14,22 +16,23 @@ use std::thread;
 use crossbeam_utils::CachePadded;
 use singletrack_queues::{Queue, Runtime};
 
-/// The operations of each worker that are looked at; and those before, which pay for what is made once.
+/// The measured operations of each worker, and the operations before them, which pay for what is
+/// made once.
 pub(crate) const OPS: usize = 256;
 const BEFORE: usize = 64;
 /// Stretches of each operation.
 const STRETCHES: usize = 3;
 
-/// The fault that must be found: every operation counts itself in one place.
+/// The planted fault that must be found: every operation counts itself in one place.
 pub(crate) const FAULT: &str = "shared-counter";
 
-/// Stored to where a worker's part begins and where it ends.
+/// Each worker stores here where its part begins and where it ends.
 static MARK: CachePadded<AtomicU64> = CachePadded::new(AtomicU64::new(0));
 static SHARED_COUNTER: CachePadded<AtomicU64> = CachePadded::new(AtomicU64::new(0));
 
 type Then = Box<dyn FnOnce() + Send>;
 
-/// What one worker does of a stretch.
+/// The part of one worker in a stretch.
 struct Part {
     runtime: &'static Runtime,
     done: AtomicUsize,
@@ -44,12 +47,12 @@ impl Part {
         Box::leak(Box::new(CachePadded::new(Self { runtime, done: AtomicUsize::new(0), broken, then })))
     }
 
-    /// One operation more. `false`: it was the last, or one too many.
+    /// Counts one more operation. `false` if it was the last, or one too many.
     fn one(&self) -> bool {
         if self.broken {
             SHARED_COUNTER.fetch_add(1, Relaxed);
         }
-        // By one thread, as everything here.
+        // Only one thread comes here, as everywhere in a part.
         let done = self.done.load(Relaxed) + 1;
         self.done.store(done, Relaxed);
         if done == BEFORE {
@@ -63,20 +66,21 @@ impl Part {
     }
 }
 
-/// What is looked at.
+/// An operation to look at.
 struct Operation {
     name: &'static str,
-    /// By a block of a worker, or by a thread outside while both workers are held.
+    /// `true`: a block of a worker does it. `false`: a thread outside does it while both workers
+    /// are held.
     by_a_worker: bool,
     /// How many queues it has of its own.
     queues: usize,
     run: fn(&[Queue], &'static Part),
-    /// Lines of memory that are the same for all who do it.
+    /// How many lines of memory are the same for all threads that do it.
     shared: usize,
 }
 
-/// A queue that is turned on from outside goes through the one line in which all workers look: that is the injector, and its
-/// end is shared by all who push. Nothing else is.
+/// A queue that is turned on from outside goes through the one line in which all workers look, the
+/// injector, and all pushers share its end. Nothing else is shared.
 const ALL: &[Operation] = &[
     Operation {
         name: "hop to another queue",
@@ -178,7 +182,7 @@ fn stretch(runtime: &'static Runtime, operation: &'static Operation, broken: boo
     let tell_too = tell.clone();
     let first = move || {
         first_over.send(()).expect("the other one waits");
-        // Or it would go and help.
+        // Otherwise it would help the other thread.
         first_may_go.recv().expect("the other one comes to its end");
         tell.send(thread::current().id()).expect("this thread waits");
     };
@@ -212,7 +216,7 @@ fn stretch(runtime: &'static Runtime, operation: &'static Operation, broken: boo
     }
 }
 
-/// Both workers sit in a block when this returns, and until one more waits at the barrier.
+/// Both workers sit in a block when this returns, until one more thread waits at the barrier.
 fn hold_workers(runtime: &Runtime) -> Arc<Barrier> {
     let barrier = Arc::new(Barrier::new(3));
     for _ in 0..2 {
@@ -226,16 +230,17 @@ fn hold_workers(runtime: &Runtime) -> Arc<Barrier> {
     barrier
 }
 
-/// Queues with nothing else of ours on their lines: those in between are used by nobody.
+/// Queues with nothing else of ours on their lines: the queues in between stay unused.
 fn apart(runtime: &Runtime, count: usize) -> Vec<Queue> {
     let many: Vec<Queue> = (0..3 * (count + 1)).map(|_| runtime.queue("apart")).collect();
     many.into_iter().skip(2).step_by(3).take(count).collect()
 }
 
-/// Prints where the mark is, waits for a line of input, does everything, and prints a line for each stretch.
+/// Prints where the mark is, waits for a line of input, does everything, and prints a line for each
+/// stretch.
 pub(crate) fn child(fault: Option<&str>) {
     println!("{:x}", MARK.as_ptr().addr());
-    std::io::stdout().flush().expect("somebody reads it");
+    std::io::stdout().flush().expect("the parent reads it");
     std::io::stdin().lock().lines().next();
     let runtime = Runtime::builder().workers(2).thread_cap(2).build().expect("two threads for the workers");
     let runtime: &'static Runtime = Box::leak(Box::new(runtime));

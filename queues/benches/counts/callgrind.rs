@@ -1,25 +1,34 @@
 //! Runs this program again under callgrind, and reads what it counted.
 //!
-//! For: instructions, locked instructions and system calls of each stretch of the child. Not for: what the child does (`operations`). Rules:
-//! only a thread that is in a stretch is counted; callgrind runs one thread at a time and has no clock in its counts, so
-//! a stretch that takes the same path costs the same, whatever else the machine does.
+//! For: instructions, locked instructions and system calls of each stretch of the child. Not for:
+//! what the child does (`operations`). Rules: only a thread inside a stretch is counted. Callgrind
+//! runs one thread at a time and has no clock in its counts, so a stretch that takes the same path
+//! costs the same, whatever else the machine does.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What callgrind counted in one stretch.
+/// The counts of one stretch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
     pub(crate) name: String,
     pub(crate) instructions: u64,
-    /// Instructions that lock the bus: an atomic read-modify-write each. Fences are not among them.
+    /// Instructions that lock the bus: each is an atomic read-modify-write. Fences are not among
+    /// them.
     pub(crate) locked: u64,
     pub(crate) system_calls: u64,
 }
 
-/// Runs this program with `arguments` under callgrind: its output, and the parts in the order in which they were counted.
+/// Runs this program with `arguments` under callgrind; returns its output, and the parts in the
+/// order in which they were counted.
 pub(crate) fn run(arguments: &[&str]) -> Result<(String, Vec<Part>), String> {
-    let program = std::env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
+    let (output, text) = profile(arguments)?;
+    Ok((output, parts(&text)?))
+}
+
+/// Runs this program with `arguments` under callgrind; returns its output, and callgrind's file.
+pub(crate) fn profile(arguments: &[&str]) -> Result<(String, String), String> {
+    let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
     let [out, log] = ["out", "log"].map(file);
     let child = Command::new("valgrind")
         .args(["--tool=callgrind", "--combine-dumps=yes", "--collect-atstart=no"])
@@ -37,10 +46,11 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(String, Vec<Part>), String> {
     }
     let text = read(&out)?;
     for file in [&out, &log] {
-        // A file that stays is in the target folder, and overwritten by the next run of that number.
+        // A file that stays behind is in the target folder, and the next run of that number
+        // overwrites it.
         let _ = std::fs::remove_file(file);
     }
-    Ok((String::from_utf8_lossy(&child.stdout).into_owned(), parts(&text)?))
+    Ok((String::from_utf8_lossy(&child.stdout).into_owned(), text))
 }
 
 fn file(end: &str) -> PathBuf {
@@ -51,12 +61,13 @@ fn read(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| format!("callgrind left no {}: {error}", path.display()))
 }
 
-/// Each part has a line with what asked for it, one with what its numbers are, and one with their sums.
+/// Each part has a line with the request that triggered it, one with the names of its numbers, and
+/// one with their sums.
 fn parts(text: &str) -> Result<Vec<Part>, String> {
     let (mut parts, mut name, mut events) = (Vec::new(), None, Vec::new());
     for line in text.lines() {
         if let Some(trigger) = line.strip_prefix("desc: Trigger: ") {
-            // The last one is the end of the program, which is no stretch.
+            // The last part is the end of the program, which is no stretch.
             name = trigger.strip_prefix("Client Request: ");
         } else if let Some(names) = line.strip_prefix("events: ") {
             events = names.split_whitespace().collect();
@@ -66,7 +77,7 @@ fn parts(text: &str) -> Result<Vec<Part>, String> {
             let numbers = numbers.map_err(|error| format!("callgrind's {line}: {error}"))?;
             let number = |event: &str| {
                 let at = events.iter().position(|known| *known == event);
-                // Zeroes at the end of the line are left out.
+                // Callgrind leaves out zeroes at the end of the line.
                 at.map(|at| numbers.get(at).copied().unwrap_or(0)).ok_or(format!("callgrind counted no {event}"))
             };
             let [instructions, locked, system_calls] = [number("Ir")?, number("Ge")?, number("sysCount")?];

@@ -1,10 +1,11 @@
 //! Runs this program again under lackey, which traces every access to memory, and reads the trace.
 //!
-//! For: which lines of memory the two workers of `apart` both touch, and one of them writes, in each operation. That is what
-//! cannot get faster with more cores: such a line travels between them, whatever the word in it is for. Not for: what the
-//! child does. Rules: a line counts if every second operation touches it, of either worker; what happens now and then (a look
-//! around after 61 blocks) is shared out among many. And the least of several stretches counts: on a busy machine the monitor
-//! ticks many times in one, and that only adds to it.
+//! For: the lines of memory that both workers of `apart` touch in an operation and at least one of
+//! them writes. More cores cannot make these faster: such a line travels between them, whatever the
+//! word in it is for. Not for: what the child does. Rules: a line counts if every second operation
+//! of either worker touches it; rare events (a look around after 61 blocks) are shared out among
+//! many operations. The least of several stretches counts: on a busy machine the monitor ticks many
+//! times in a stretch, and that only adds to it.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
@@ -14,18 +15,18 @@ use std::thread;
 
 use super::apart::OPS;
 
-/// What was seen of one kind of operation.
+/// The result for one kind of operation.
 pub(crate) struct Seen {
     pub(crate) name: String,
     /// Lines that an operation writes.
     pub(crate) written: usize,
-    /// Lines that an operation of one thread writes, and one of the other touches.
+    /// Lines that an operation of one thread writes and an operation of the other thread touches.
     pub(crate) shared: usize,
-    /// How many that should be.
+    /// How many shared lines there should be.
     pub(crate) limit: usize,
 }
 
-/// How often each line was touched in one worker's part, and in how many of these it was written.
+/// How often one worker's part touched each line, and how many of these accesses wrote it.
 type Part = HashMap<u64, Touches>;
 
 #[derive(Clone, Copy, Default)]
@@ -34,15 +35,15 @@ struct Touches {
     writes: usize,
 }
 
-/// A line that is touched more often counts.
+/// A line that is touched more often than this counts.
 const EACH: usize = OPS / 2;
 
-/// Where the mark is: known once the child has said it, which is before it stores there.
+/// Where the mark is: known once the child reports it, which is before the child stores there.
 static MARK: OnceLock<u64> = OnceLock::new();
 
 /// Runs this program with `arguments` under lackey.
 pub(crate) fn run(arguments: &[&str]) -> Result<Vec<Seen>, String> {
-    let program = std::env::current_exe().map_err(|error| format!("where is this program? {error}"))?;
+    let program = std::env::current_exe().map_err(|error| format!("cannot find this program: {error}"))?;
     let mut child = Command::new("valgrind")
         .args(["--tool=lackey", "--basic-counts=no", "--trace-mem=yes", "--log-fd=2"])
         .arg(program)
@@ -56,7 +57,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<Vec<Seen>, String> {
     else {
         unreachable!("all three are pipes")
     };
-    // All the while, or the child stops at a full pipe.
+    // This must go on all the while, or the child stops at a full pipe.
     let trace = thread::spawn(move || parts(stderr));
     let names = talk(stdin, stdout);
     let parts = trace.join().expect("it does not panic");
@@ -82,7 +83,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<Vec<Seen>, String> {
     Ok(least)
 }
 
-/// Learns where the mark is, lets the child begin, and reads what it says of its stretches.
+/// Learns where the mark is, lets the child begin, and reads its report on its stretches.
 fn talk(mut stdin: ChildStdin, stdout: ChildStdout) -> Result<Vec<String>, String> {
     let mut lines = BufReader::new(stdout).lines();
     let first = lines.next().and_then(Result::ok).unwrap_or_default();
@@ -92,7 +93,7 @@ fn talk(mut stdin: ChildStdin, stdout: ChildStdout) -> Result<Vec<String>, Strin
     lines.collect::<Result<_, _>>().map_err(|error| format!("what the child says: {error}"))
 }
 
-/// What was touched between the marks.
+/// The lines that were touched between the marks.
 fn parts(trace: ChildStderr) -> std::io::Result<Vec<Part>> {
     let mut trace = BufReader::with_capacity(1 << 16, trace);
     let (mut parts, mut open, mut line) = (Vec::new(), None, Vec::new());
@@ -114,10 +115,11 @@ fn parts(trace: ChildStderr) -> std::io::Result<Vec<Part>> {
     Ok(parts)
 }
 
-/// The size of a line of memory: what travels between cores at a time.
+/// The size of a line of memory: the unit that travels between cores.
 const LINE: u64 = 64;
 
-/// An access to data, such as ` S 1ffefff4d8,8`: where, and whether it wrote (`S`, or `M` for both).
+/// An access to data, such as ` S 1ffefff4d8,8`: its address, and whether it wrote (`S`, or `M` for
+/// a read and a write).
 fn access(line: &[u8]) -> Option<(u64, bool)> {
     let [b' ', kind @ (b'L' | b'S' | b'M'), b' ', rest @ ..] = line else { return None };
     let digits = rest.split(|&byte| byte == b',').next()?;
@@ -150,7 +152,7 @@ impl Seen {
         }
     }
 
-    /// What is wrong with it.
+    /// The fault of this operation, if there is one.
     pub(crate) fn fault(&self) -> Option<String> {
         let Self { name, shared, limit, .. } = self;
         let one_side = if shared > limit { "more" } else { "fewer" };

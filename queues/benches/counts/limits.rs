@@ -1,31 +1,33 @@
-//! The committed costs, and when a count differs from them.
+//! The committed costs, and the check whether a count differs from them.
 //!
-//! For: reading `queues/benches/counts/limits.txt`, and a sentence for each difference. Not for: counting. Rules: a cost
-//! that grew is a fault, and so is one that fell and was not written down, or the next change could take the gain away
-//! unseen. So costs only go down, unless somebody says otherwise in a commit.
+//! For: reading `queues/benches/counts/limits.txt`, and a sentence for each difference. Not for:
+//! counting. Rules: a cost that grew is a fault. A cost that fell and was not written down is a
+//! fault too, because the next change could lose the gain unnoticed. So costs only go down, unless
+//! a commit says otherwise.
 
-/// What one operation costs.
+/// The costs of one operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Cost {
     pub(crate) instructions: f64,
-    /// Of them, those that lock the bus: atomic read-modify-writes.
+    /// The instructions among them that lock the bus: atomic read-modify-writes.
     pub(crate) locked: f64,
     pub(crate) allocations: f64,
     pub(crate) bytes: f64,
-    /// Not a number where it cannot be told, which differs from nothing.
+    /// NaN where it is unknown, which matches everything.
     pub(crate) system_calls: f64,
 }
 
-/// The file, read.
+/// The parsed file.
 #[derive(Debug, Default)]
 pub(crate) struct Limits {
-    /// The compiler that made the code that was counted; empty if the file is.
+    /// The compiler of the counted code; empty if the file is empty.
     pub(crate) rustc: String,
     pub(crate) rows: Vec<(String, Cost)>,
 }
 
 impl Limits {
-    /// Reads the text of the file: comments, one line with the compiler, and a row for each operation.
+    /// Reads the text of the file: comments, one line with the compiler, and a row for each
+    /// operation.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let mut limits = Self::default();
         for (number, line) in text.lines().enumerate() {
@@ -47,7 +49,7 @@ impl Limits {
     }
 }
 
-/// How the file says that a number cannot be told.
+/// How the file writes an unknown number.
 pub(crate) const UNKNOWN: &str = "-";
 
 fn row(cells: &[&str]) -> Option<(String, Cost)> {
@@ -63,23 +65,25 @@ fn row(cells: &[&str]) -> Option<(String, Cost)> {
 /// How far a count may be from its limit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tolerance {
-    /// Of the limit.
+    /// As a share of the limit.
     pub(crate) share: f64,
-    /// And at least so much.
+    /// And at least this much.
     pub(crate) least: f64,
     /// Whether a cost that fell is a fault too.
     pub(crate) both_ways: bool,
 }
 
 impl Tolerance {
-    /// For what repeats exactly, with the limit rounded to three digits.
-    pub(crate) const EXACT: Self = Self { share: 0.0, least: 0.001, both_ways: true };
+    /// For allocations. A deque that grows under a thread that was kept waiting adds a few
+    /// hundredths to each operation.
+    pub(crate) const ALLOCATIONS: Self = Self { share: 0.0, least: 0.03, both_ways: true };
 }
 
 /// The command that writes the counts down as the new limits.
 pub(crate) const UPDATE: &str = "cargo bench -p singletrack-queues --bench counts -- --update";
 
-/// `None`: `is` is near enough to `limit`. Otherwise what happened to the operation `name`, and what to do about it.
+/// Returns `None` if `is` is near enough to `limit`. Otherwise returns what happened to the
+/// operation `name`, and what to do about it.
 pub(crate) fn difference(name: &str, unit: &str, limit: f64, is: f64, tolerance: Tolerance) -> Option<String> {
     let margin = (limit * tolerance.share).max(tolerance.least);
     let [was, is_now] = [limit, is].map(short);

@@ -1,17 +1,18 @@
-//! Counts what one thread does from `begin` to `end`: allocations and their bytes here, instructions and system calls by
-//! callgrind, which is told by requests when to look.
+//! Counts what one thread does from `begin` to `end`: allocations and their bytes here,
+//! instructions and system calls by callgrind, which learns from requests when to count.
 //!
-//! For: stretches of a known number of operations. Not for: comparing (`limits`), starting valgrind (`callgrind`). Rules:
-//! a stretch begins and ends on one thread, and one stretch is open at a time. The allocator's own instructions are left
-//! out, since a program chooses its allocator: what an allocation costs there comes on top. Without valgrind a request is
-//! a handful of instructions that do nothing, so that allocations can be counted in an ordinary test.
+//! For: stretches of a known number of operations. Not for: comparing (`limits`), starting valgrind
+//! (`callgrind`). Rules: a stretch begins and ends on one thread, and one stretch is open at a
+//! time. The allocator's own instructions are left out, since a program chooses its allocator: the
+//! cost of an allocation there comes on top. Without valgrind a request is a handful of
+//! instructions that do nothing, so an ordinary test can count allocations.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
-/// What `count` counted: `ops` operations, all together.
+/// The result of `count`: `ops` operations, all together.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stretch {
     pub(crate) name: &'static str,
@@ -20,7 +21,7 @@ pub(crate) struct Stretch {
     pub(crate) bytes: u64,
 }
 
-/// The name of a stretch that did not go as it should have; callgrind has it in its file all the same.
+/// The name of a stretch that did not go as planned; callgrind has it in its file all the same.
 pub(crate) const DISCARDED: &str = "discarded";
 
 static STRETCHES: Mutex<Vec<Stretch>> = Mutex::new(Vec::new());
@@ -31,7 +32,7 @@ thread_local! {
     static BYTES: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Counts from here on, on this thread.
+/// Counts from now on, on this thread.
 #[inline(never)]
 pub(crate) fn begin() {
     ALLOCATIONS.set(0);
@@ -66,18 +67,19 @@ pub(crate) fn take() -> Vec<Stretch> {
     std::mem::take(&mut *STRETCHES.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// What can be added to each operation, to see it found.
+/// The faults that can be added to each operation, to see that they are found.
 pub(crate) const FAULTS: [&str; 3] = ["extra-allocation", "extra-atomic", "extra-system-call"];
 /// One more than the index into `FAULTS`, or 0.
 static FAULT: AtomicU8 = AtomicU8::new(0);
 
-/// From now on every operation costs what the fault of that name adds.
+/// From now on every operation also costs what the fault of that name adds.
 pub(crate) fn plan_fault(name: &str) {
     let index = FAULTS.iter().position(|fault| *fault == name);
     FAULT.store(index.map_or(0, |index| index as u8 + 1), Relaxed);
 }
 
-/// At the end of a stretch, once for each operation: the sum is the same as if each did it.
+/// Runs at the end of a stretch, once for each operation: the sum is the same as if each operation
+/// did it.
 fn plant_fault(ops: u64) {
     static WORK: AtomicU64 = AtomicU64::new(0);
     match FAULT.load(Relaxed) {
@@ -88,7 +90,7 @@ fn plant_fault(ops: u64) {
     }
 }
 
-/// The system's allocator, counted.
+/// The system's allocator, with counters.
 struct Counting;
 
 #[global_allocator]
@@ -99,7 +101,7 @@ fn allocates(bytes: usize) {
     BYTES.set(BYTES.get() + bytes as u64);
 }
 
-/// Runs the allocator, whose instructions are not ours.
+/// Runs the allocator, whose instructions are not counted.
 fn aside<R>(f: impl FnOnce() -> R) -> R {
     if !OPEN.get() {
         return f();
@@ -110,7 +112,8 @@ fn aside<R>(f: impl FnOnce() -> R) -> R {
     result
 }
 
-// SAFETY: the system's allocator does it all; the counters are plain cells that allocate nothing and are never dropped.
+// SAFETY: the system's allocator does all the work; the counters are plain cells that allocate
+// nothing and are never dropped.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         allocates(layout.size());
@@ -136,20 +139,23 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// The numbers of callgrind's requests, from its `callgrind.h`: "CT", then which.
+/// The numbers of callgrind's requests, from its `callgrind.h`: "CT", then the number of the
+/// request.
 const TOGGLE_COLLECT: usize = 0x4354_0002;
 const DUMP_STATS_AT: usize = 0x4354_0003;
 
-/// Tells valgrind something; nothing happens where the program runs without it.
+/// Sends a request to valgrind; nothing happens where the program runs without it.
 ///
-/// A crate for this wants valgrind's headers and a C compiler at every build of the tests; it is one instruction sequence
-/// that valgrind knows and a processor runs for nothing.
+/// A crate for this needs valgrind's headers and a C compiler at every build of the tests. The
+/// request is one instruction sequence that valgrind recognises and that has no effect on a
+/// processor.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn callgrind_request(request: usize, argument: usize) {
     let arguments = [request, argument, 0, 0, 0, 0];
-    // SAFETY: the rotations add up to 128 bits, so `rdi` is as before, and the exchange of a register with itself does
-    // nothing. Under valgrind `rax` points to the arguments, which are read, and the result comes in `rdx`.
+    // SAFETY: the rotations add up to 128 bits, so `rdi` is as before, and the exchange of a
+    // register with itself does nothing. Under valgrind `rax` points to the arguments, which are
+    // read, and the result arrives in `rdx`.
     unsafe {
         std::arch::asm!(
             "rol rdi, 3", "rol rdi, 13", "rol rdi, 61", "rol rdi, 51", "xchg rbx, rbx",

@@ -1,9 +1,10 @@
-//! The operations that are counted, each in a stretch of its own.
+//! The counted operations, each in a stretch of its own.
 //!
-//! For: doing what is promised to be cheap, a known number of times, so that nothing else happens meanwhile. Not for:
-//! counting (`meter`). Rules: one worker and no stand-in for it. It is either held in a block while this thread does
-//! something, or does everything itself; so each stretch runs on one thread, takes the same path every time, and needs no
-//! clock. Where other threads must have come to some point (waiters of a `sync`), a stretch in which they had not is
+//! For: doing what is promised to be cheap, a known number of times, so that nothing else happens
+//! meanwhile. Not for: counting (`meter`). Rules: one worker and no replacement thread for it. It
+//! is either held in a block while this thread does something, or does everything itself; so each
+//! stretch runs on one thread, takes the same path every time, and needs no clock. Where other
+//! threads must have come to some point (waiters of a `sync`), a stretch in which they had not is
 //! discarded. What is to be idle was not used before: a worker may still be about to let go of it.
 
 use std::cell::Cell;
@@ -21,14 +22,15 @@ use singletrack_queues::{
 
 use super::meter::{self, count};
 
-/// Does all of them, each on a thread of its own: what a thread keeps for its blocks is the same every time.
+/// Does all operations, each on a thread of its own, so that the memory that a thread keeps for its
+/// blocks is the same every time.
 pub(crate) fn all() {
     for &operation in ALL {
         thread::spawn(operation).join().expect("an operation went wrong, and said how");
     }
 }
 
-/// Each may be run again and again.
+/// Each of them may run again and again.
 const ALL: &[fn()] = &[
     blocks,
     queues_turned_on,
@@ -54,15 +56,17 @@ const ALL: &[fn()] = &[
     suspended,
 ];
 
-/// How many operations a stretch has: ten blocks of the injector, which has room for 63 each.
+/// How many operations a stretch has: ten blocks of the injector, which has room for 63 entries
+/// each.
 const OPS: u64 = 630;
 
-fn runtime() -> &'static Runtime {
+pub(crate) fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(one_worker)
 }
 
-/// Queues with classes of service have another runtime: its workers look into a line for each class from then on.
+/// Queues with classes of service have another runtime, because its workers look into a line for
+/// each class from then on.
 fn runtime_with_classes() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     RUNTIME.get_or_init(one_worker)
@@ -72,12 +76,12 @@ fn one_worker() -> Runtime {
     Runtime::builder().workers(1).thread_cap(1).build().expect("a thread for the worker")
 }
 
-fn queue(label: &'static str) -> Queue {
+pub(crate) fn queue(label: &'static str) -> Queue {
     runtime().queue(label)
 }
 
-/// A block that keeps the worker until it is let go. The stretch of the worker begins there.
-struct Held {
+/// A block that holds the worker until it is released. The stretch of the worker begins there.
+pub(crate) struct Held {
     go: Sender<()>,
 }
 
@@ -85,7 +89,7 @@ fn hold(submit: impl FnOnce(Box<dyn FnOnce() + Send>)) -> Held {
     let (enter, entered) = mpsc::channel();
     let (go, gate) = mpsc::channel::<()>();
     submit(Box::new(move || {
-        enter.send(()).expect("somebody waits for it");
+        enter.send(()).expect("a thread waits for it");
         let gone = gate.recv();
         drop((enter, gate));
         if gone.is_ok() {
@@ -96,7 +100,7 @@ fn hold(submit: impl FnOnce(Box<dyn FnOnce() + Send>)) -> Held {
     Held { go }
 }
 
-/// The end of the worker's stretch: after so many blocks.
+/// Ends the worker's stretch after so many blocks.
 struct Blocks {
     name: &'static str,
     left: AtomicUsize,
@@ -104,22 +108,23 @@ struct Blocks {
 }
 
 impl Blocks {
-    /// Leaked, a few bytes for each stretch: so that a block holds one pointer to it and counts nothing.
+    /// Leaked, a few bytes for each stretch, so that a block holds one pointer to it and counts
+    /// nothing.
     fn new(name: &'static str) -> (&'static Self, Receiver<()>) {
         let (over, is_over) = mpsc::channel();
         (Box::leak(Box::new(Self { name, left: AtomicUsize::new(OPS as usize), over })), is_over)
     }
 
-    /// What each block does: one locked instruction of those that its run is said to cost.
+    /// The body of each block: one of the locked instructions that the run of a block costs.
     fn one(&self) {
         if self.left.fetch_sub(1, Relaxed) == 1 {
             meter::end(self.name, OPS);
-            self.over.send(()).expect("somebody waits for the last");
+            self.over.send(()).expect("a thread waits for the last");
         }
     }
 }
 
-/// `each` submits a block, `OPS` times, while the worker is held; then the worker runs them.
+/// `each` submits a block, `OPS` times, while the worker is held; then the worker runs the blocks.
 fn submit_and_run(held: Held, submit: &'static str, run: &'static str, mut each: impl FnMut(&'static Blocks)) {
     let (blocks, over) = Blocks::new(run);
     count(submit, OPS, || each(blocks));
@@ -130,14 +135,15 @@ fn submit_and_run(held: Held, submit: &'static str, run: &'static str, mut each:
 fn hold_queue(queue: &Queue) -> Held {
     let first = hold(|block| queue.submit(block));
     hold(|block| {
-        // From then on this thread has memory for the blocks of this queue, as for those of every busy one.
+        // From now on this thread has memory for the blocks of this queue, as for those of every
+        // busy queue.
         (0..3).for_each(|_| queue.submit(|| ()));
         queue.submit(block);
         drop(first);
     })
 }
 
-fn hold_worker(runtime: &Runtime) -> Held {
+pub(crate) fn hold_worker(runtime: &Runtime) -> Held {
     hold(|block| runtime.spawn(block))
 }
 
@@ -207,12 +213,13 @@ fn sync_alone() {
 }
 
 thread_local! {
-    /// This thread holds the queue that others wait for.
+    /// This thread holds the queue that the other threads wait for.
     static HOLDS: Cell<bool> = const { Cell::new(false) };
 }
 
 fn sync_contended() {
-    const WAITERS: usize = 16;
+    // A thread runs this many closures for others, however long they take.
+    const WAITERS: usize = 2;
     static COMBINED: AtomicUsize = AtomicUsize::new(0);
     let queue = queue("contended");
     HOLDS.set(true);
@@ -225,11 +232,11 @@ fn sync_contended() {
                     scope.spawn(|| {
                         coming.fetch_add(1, Relaxed);
                         queue.sync(|| _ = HOLDS.get().then(|| COMBINED.fetch_add(1, Relaxed)));
-                        // A thread that ended meanwhile would be freed by the one that wakes it.
+                        // The waking thread would free a waiter that ended meanwhile.
                         leave.wait();
                     });
                 }
-                // All of them come, and then have time to queue up and go to sleep.
+                // All waiters arrive, and then have time to queue up and go to sleep.
                 let mut patience = 0;
                 while patience < 1_000 {
                     patience = if coming.load(Relaxed) == WAITERS { patience + 1 } else { 0 };
@@ -245,7 +252,7 @@ fn sync_contended() {
             return;
         }
     }
-    panic!("in 1,000 attempts the waiting threads never all came in time: is the machine that busy?");
+    panic!("in 1,000 attempts the waiting threads never all arrived in time: the machine may be too busy");
 }
 
 fn one_shots() {
@@ -328,7 +335,7 @@ fn semaphore() {
 fn timers() {
     let queue = queue("timers");
     let hours = |hours: u64| Duration::from_secs(3_600 * hours);
-    // The earliest one, which the sleeping worker must be told of.
+    // The earliest timer, which must wake the sleeping worker.
     let first = queue.submit_after(hours(1), || ());
     let mut timers = Vec::with_capacity(OPS as usize);
     count("add a timer", OPS, || timers.push(queue.submit_after(hours(2), || ())));
@@ -346,14 +353,14 @@ fn parallel_loop() {
 
 fn pieces() {
     runtime().scope(|_| {
-        // On the worker, which takes all back: there is no other.
+        // On the worker, which takes back all tasks, because there is no other worker.
         scope(|scope| {
             count("spawn in a scope", OPS, || scope.spawn(|| _ = black_box(0)));
             meter::begin();
         });
         meter::end("run a piece of a scope", OPS);
         count("join", OPS, || _ = join(|| black_box(0), || black_box(0)));
-        // Beyond what is left to others.
+        // More tasks than are left to other threads.
         scope(|scope| {
             (0..2_000).for_each(|_| scope.spawn(|| ()));
             count("spawn in a scope, done at once", OPS, || scope.spawn(|| _ = black_box(0)));
@@ -365,7 +372,7 @@ fn main_queue() {
     let main = MainQueue::with_runtime("main", runtime());
     let handle = main.handle();
     count("submit to a main queue", OPS, || handle.submit(|| _ = black_box(0)));
-    // All of them in one turn.
+    // One turn takes all of them.
     meter::begin();
     let more = main.drain(Budget::ALL);
     meter::end("run a block of a main queue", OPS);

@@ -1,9 +1,10 @@
-//! The workloads on busy serial queues that own a state: Q1, Q3, Q4, Q5, Q6 and Q9. Here too: what a peer's queues
-//! must be able to do; `idle`, `tree` and `savina` build on it.
+//! The workloads on busy serial queues that own a state: Q1, Q3, Q4, Q5, Q6 and Q9. Also here: what
+//! a peer's queues must be able to do; `idle`, `tree` and `savina` build on it.
 //!
-//! A workload is an `Actor` (a state, and what a message does to it), written once and compiled for each peer: a peer of
-//! closures submits `move |actor| actor.receive(message)`, a peer of tasks sends the message through its channel. So
-//! nobody pays for an abstraction, and tokio's messages are plain values as a tokio program's would be, not boxes.
+//! A workload is an `Actor` (a state, and what a message does to it), written once and compiled for
+//! each peer: a peer of closures submits `move |actor| actor.receive(message)`, a peer of tasks
+//! sends the message through its channel. So no peer pays for an abstraction, and tokio's messages
+//! are plain values, as in a tokio program, not boxes.
 
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
@@ -32,7 +33,7 @@ pub(crate) trait Queues: Sized + 'static {
     fn stop(self);
 }
 
-/// Visits a queue and waits for the answer.
+/// Runs a closure on a queue's state and waits for the answer.
 pub(crate) fn ask<R: Queues, A: Actor, T: Send + 'static>(
     queue: &R::Queue<A>,
     look: impl FnOnce(&mut A) -> T + Send + 'static,
@@ -47,7 +48,7 @@ pub(crate) fn ask<R: Queues, A: Actor, T: Send + 'static>(
     }
 }
 
-/// Visits every queue at the same time and waits until all of them are done with what came before.
+/// Enters every queue at the same time and waits until all of them have done their earlier blocks.
 pub(crate) fn settle<R: Queues, A: Actor>(queues: &[R::Queue<A>], visit: fn(&mut A)) {
     let latch = Latch::new(queues.len() as u64);
     for queue in queues {
@@ -88,7 +89,7 @@ pub(crate) fn q1<R: Queues>(load: &Load) -> Sample {
     took.ns_per(blocks)
 }
 
-/// Expects each producer's messages in their order, none missing and none twice.
+/// Expects each producer's messages in order, none missing and none twice.
 struct Inbox {
     next: Vec<u32>,
     out_of_order: u64,
@@ -203,7 +204,7 @@ impl<R: Queues> Actor for Hopper<R> {
     }
 }
 
-/// A ring of queues round which tokens run; gives the time and the hops that each queue saw.
+/// A ring of queues round which tokens run; returns the time and the hops that each queue saw.
 fn ring<R: Queues>(load: &Load, queues: usize, tokens: u64, hops_each: u64) -> (Took, Vec<u64>) {
     let runtime = R::start(load.workers);
     let done = Latch::new(tokens);
@@ -220,7 +221,7 @@ fn ring<R: Queues>(load: &Load, queues: usize, tokens: u64, hops_each: u64) -> (
     }
     done.wait("tokens that finished their hops");
     let took = clock.stop();
-    // The ring of handles is taken apart, or nothing in it would ever be dropped.
+    // The ring of handles is taken apart; otherwise nothing in it would ever be dropped.
     settle::<R, _>(&ring, |hopper| hopper.next = None);
     let hops = ring.iter().map(|queue| ask::<R, _, _>(queue, |hopper| hopper.hops)).collect();
     drop(ring);
@@ -305,7 +306,8 @@ pub(crate) fn q9<R: Queues>(load: &Load) -> Sample {
     for (from, to, amount) in transfers(count) {
         R::send(&accounts[from], Order::Transfer { to, amount });
     }
-    // Once all accounts are through with their transfers, every credit has been sent; then those have to arrive.
+    // Once all accounts have made their transfers, every credit has been sent; then the credits
+    // must arrive.
     settle::<R, _>(&accounts, |_| ());
     settle::<R, _>(&accounts, |_| ());
     let took = clock.stop();

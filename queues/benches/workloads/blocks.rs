@@ -1,7 +1,8 @@
-//! The workloads without a queue's state: Q2 and Q10 (exclusion on the caller's thread), Q7 and Q15 (one-shot blocks),
-//! Q13 (a parallel loop).
+//! The workloads without a queue's state: Q2 and Q10 (exclusion on the caller's thread), Q7 and Q15
+//! (one-shot blocks), Q13 (a parallel loop).
 //!
-//! Same rule as in `actors`: the body is generic, and the peers give the one operation that is measured.
+//! The rule of `actors` holds: the body is generic, and the peers supply the one operation that is
+//! measured.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
@@ -14,12 +15,13 @@ use super::workloads::Load;
 
 /// A counter that only one thread at a time may touch.
 pub(crate) trait Guarded: Sync {
-    /// Adds one, `times` times, each in a critical section of its own. Called from threads of the workload.
+    /// Adds one, `times` times, each in a critical section of its own. Threads of the workload call
+    /// it.
     fn add(&self, times: u64);
     fn total(&self) -> u64;
 }
 
-/// Q2: one thread, nobody contends.
+/// Q2: one thread, without contention.
 pub(crate) fn q2(load: &Load, guarded: &impl Guarded) -> Sample {
     let ops = load.of(5_000_000);
     let clock = Clock::start();
@@ -38,7 +40,8 @@ pub(crate) fn q2c(load: &Load, guarded: &impl Guarded) -> Sample {
     took.ns_per(each * 2)
 }
 
-/// Runs a body on two threads at once, pinned to different CPUs if wanted. `None` if they could not be pinned.
+/// Runs a body on two threads at once, pinned to different CPUs if wanted. `None` if they could not
+/// be pinned.
 fn on_two_threads(pinned: bool, body: impl Fn(u64) + Sync) -> Option<Took> {
     let start = Barrier::new(3);
     thread::scope(|scope| {
@@ -66,8 +69,8 @@ fn on_two_threads(pinned: bool, body: impl Fn(u64) + Sync) -> Option<Took> {
     })
 }
 
-/// Two numbers that are always equal, unless readers and writers overlap. Atomics that are only loaded and stored, so
-/// that an overlap is seen in a safe program, for the price of plain numbers.
+/// Two numbers that are always equal, unless readers and writers overlap. The atomics are only
+/// loaded and stored, so a safe program sees an overlap for the price of plain numbers.
 #[derive(Default)]
 pub(crate) struct Twins {
     left: AtomicU64,
@@ -88,7 +91,7 @@ impl Twins {
 
 /// Twins behind a lock for readers and writers.
 pub(crate) trait ReadWrite: Sync {
-    /// Does each step under the lock and gives the number of reads that saw different twins.
+    /// Does each step under the lock and returns the number of reads that saw different twins.
     fn run(&self, steps: Steps) -> u64;
     fn twins(&self) -> &Twins;
 }
@@ -136,14 +139,16 @@ pub(crate) fn q10(load: &Load, pinned: bool, shared: &impl ReadWrite) -> Option<
 pub(crate) struct Marks(Vec<AtomicU8>);
 
 impl Marks {
-    /// Loads and stores only: a block has its mark to itself, and a locked instruction would cost as much as a block.
+    /// Loads and stores only: a block has its mark to itself, and a locked instruction would cost
+    /// as much as a block.
     pub(crate) fn mark(&self, block: u64) {
         let mark = &self.0[block as usize];
         mark.store(mark.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 }
 
-/// Q7: one-shot blocks. `fork_join` submits that many, each marking its own number, and waits for all.
+/// Q7: one-shot blocks. `fork_join` submits that many, each of which marks its own number, and
+/// waits for all.
 pub(crate) fn q7(load: &Load, fork_join: impl FnOnce(u64, &Arc<Marks>)) -> Sample {
     let blocks = load.of(1_000_000);
     let marks: Vec<AtomicU8> = (0..blocks).map(|_| AtomicU8::new(0)).collect();
@@ -168,8 +173,8 @@ pub(crate) fn q13(load: &Load, sum: impl FnOnce(u64) -> u64) -> Sample {
     Sample::new(took, [took.ms()])
 }
 
-/// One tiny iteration of Q13. The compiler may vectorise the loop but cannot turn it into a formula, since it does not
-/// know that `zero` is 0.
+/// One tiny iteration of Q13. The compiler may vectorise the loop but cannot turn it into a
+/// formula, since it does not know that `zero` is 0.
 pub(crate) fn square(x: u64, zero: u64) -> u64 {
     x.wrapping_mul(x ^ zero)
 }

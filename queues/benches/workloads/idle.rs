@@ -1,4 +1,5 @@
-//! The workloads on queues that mostly wait: memory of idle queues (Q11), wake-up from idle (Q12), timers (Q14).
+//! The workloads on queues that mostly wait: memory of idle queues (Q11), wake-up from idle (Q12),
+//! timers (Q14).
 
 use std::sync::Arc;
 use std::thread;
@@ -33,13 +34,14 @@ pub(crate) fn q11<R: Queues>(load: &Load) -> Option<Sample> {
     sample
 }
 
-/// Q11: the memory of idle queues. `touched` makes a queue and submits one block that counts the latch down. Made in
-/// batches that are drained, so that it is idle queues that are measured and not a backlog.
+/// Q11: the memory of idle queues. `touched` makes a queue and submits one block that counts the
+/// latch down. The queues are made in batches that are drained, so that idle queues are measured
+/// and not a backlog.
 pub(crate) fn idle_memory<Q>(load: &Load, touched: impl Fn(&Arc<Latch>) -> Q) -> Option<Sample> {
     const BATCH: usize = 1_000;
     let batches = load.of(1_000_000).div_ceil(BATCH as u64);
     let count = batches as usize * BATCH;
-    // Written before the measurement, so that the handles' own table does not count.
+    // Written before the measurement, so that the table of handles does not count.
     let mut queues: Vec<Option<Q>> = Vec::new();
     queues.resize_with(count, || None);
     std::hint::black_box(&mut queues);

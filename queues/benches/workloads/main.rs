@@ -1,51 +1,70 @@
-//! The workloads Q1-Q19 on singletrack and on its Rust peers, in the same run.
+//! The workloads Q1-Q20 on singletrack and on its Rust peers, in the same run.
 //!
 //! ```text
-//! cargo bench -p singletrack-queues --bench workloads -- [Q1 Q4 ...] [--peer NAME] [--json]
+//! cargo bench -p singletrack-queues --bench workloads -- \
+//!     [Q1 Q4 ...] [--peer NAME] [--allocator glibc|mimalloc|both] [--json]
 //! ```
 //!
-//! How it measures: one workload after the other; within a workload the peers take turns round by round (each once,
-//! then each again, another one first), so that a machine that changes its speed changes it for all; the median over the
-//! rounds counts. A peer that has spent its `--budget` on a workload sits out the remaining rounds. Every round makes a
-//! runtime, verifies its result and ends the runtime again. A wrong result ends the program with a sentence and status 1, a bad argument
-//! with status 2. Compare figures of one run only.
+//! How it measures: one workload after the other. Within a workload the peers and the allocators
+//! take turns round by round (each once, then each again, another one first), so that a machine
+//! that changes its speed changes it for all; the median over the rounds counts. A peer that has
+//! spent its `--budget` on a workload sits out the remaining rounds. Every round runs in a process
+//! of its own: it makes a runtime, verifies its result and ends the runtime again. A wrong result
+//! ends the program with a sentence and status 1, a bad argument with status 2. Compare figures of
+//! one run only.
 //!
-//! With several numbers of workers, `--workers 1,2,4`, each is a row of its own, and they take turns like the peers. So this is
-//! the one command for how throughput grows with the cores, where there are as many:
+//! With several numbers of workers, `--workers 1,2,4`, each number is a row of its own, and the
+//! rows take turns like the peers. So this one command shows how throughput grows with the cores:
 //!
 //! ```text
 //! cargo bench -p singletrack-queues --bench workloads -- Q4 Q6 Q9 --workers 1,2,4,8,16 [--json]
 //! ```
 //!
-//! All peers allocate with mimalloc: the global allocator is chosen when a program is compiled, and with glibc's it is
-//! the allocator that would be measured. Memory (Q11) is measured in a fresh process for each peer and round.
+//! Every peer is measured with glibc's malloc and with mimalloc, or with the one that `--allocator`
+//! names. See `allocator` for how the choice is made.
 //!
-//! Where to look: `workloads` has the list, `actors`, `idle`, `tree`, `savina` and `blocks` what each does and verifies,
-//! `peers` who does it.
+//! Two builds of this package are compared by `--against`, which takes the other build's binary of
+//! this bench:
+//!
+//! ```text
+//! cargo bench -p singletrack-queues --bench workloads -- Q4 Q9 --against PATH [--rounds 9]
+//! ```
+//!
+//! Where to look: `workloads` has the list; `actors`, `idle`, `tree`, `savina`, `blocks` and
+//! `round_trip` do the work and verify it; `peers` has the runtimes that are measured; `against`
+//! and `ratio` compare builds.
 
 mod actors;
+mod against;
+mod allocator;
 mod blocks;
 mod idle;
 mod measure;
 mod peers;
+mod ratio;
 mod report;
+mod round_trip;
 mod savina;
 mod tree;
 mod verify;
 mod workloads;
 
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
+use against::Against;
+use allocator::Allocator;
 use measure::{Sample, medians};
 use peers::{PEERS, Peer};
 use report::Report;
 use workloads::{ABOUT, CASES, Case, Load};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Chosen = allocator::Chosen;
 
 #[derive(Parser)]
 #[command(name = "workloads", about = "Measures singletrack and its Rust peers side by side.", after_help = known())]
@@ -59,13 +78,22 @@ struct Arguments {
     /// One JSON object a line instead of a table
     #[arg(long)]
     json: bool,
-    /// Rounds for each peer and workload, 1 to 1,000; the median is reported
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    rounds: u32,
+    /// Rounds for each peer, allocator and workload, 1 to 1,000; the median is reported [default:
+    /// 5; 9 with --against]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: Option<u32>,
+    /// The allocator of everything that is measured
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = Allocators::Both)]
+    allocator: Allocators,
+    /// Compare this build's singletrack with that of another binary of this bench, in turns: ratios
+    /// of ours to theirs
+    #[arg(long, value_name = "BINARY", value_parser = binary, conflicts_with_all = ["peers", "budget"])]
+    against: Option<PathBuf>,
     /// Multiplies every count: above 0, at most 10
     #[arg(long, value_name = "F", default_value_t = 1.0, value_parser = scale)]
     scale: f64,
-    /// Workers of each runtime, 1 to 1,024; a list measures each number [default: one for each core]
+    /// Workers of each runtime, 1 to 1,024; a list measures each number [default: one for each
+    /// core]
     #[arg(long, value_name = "N,..", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Vec<u16>,
     /// Seconds that a peer may spend on one workload before it sits out the remaining rounds
@@ -74,9 +102,34 @@ struct Arguments {
     /// Accepted because `cargo bench` passes it; it has no effect
     #[arg(long, hide = true)]
     bench: bool,
-    /// Run the one named case here, once, and print the sample: how a workload gets a process of its own
-    #[arg(long, hide = true)]
-    in_child: bool,
+    /// Run the case of this number here, once, and print the sample: how a round gets a process of
+    /// its own
+    #[arg(long, hide = true, value_name = "CASE", value_parser = clap::value_parser!(u16).range(..CASES.len() as i64))]
+    in_child: Option<u16>,
+}
+
+/// Allocators by the names of the command line.
+#[derive(Clone, Copy, ValueEnum)]
+enum Allocators {
+    Glibc,
+    Mimalloc,
+    Both,
+}
+
+impl Allocators {
+    fn each(self) -> &'static [Allocator] {
+        match self {
+            Allocators::Glibc => &[Allocator::Glibc],
+            Allocators::Mimalloc => &[Allocator::Mimalloc],
+            Allocators::Both => &[Allocator::Glibc, Allocator::Mimalloc],
+        }
+    }
+}
+
+impl fmt::Display for Allocators {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().as_ref().map_or("", |value| value.get_name()))
+    }
 }
 
 fn known() -> String {
@@ -104,6 +157,15 @@ fn peer_number(text: &str) -> Result<usize, String> {
     })
 }
 
+fn binary(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.metadata() {
+        Ok(found) if found.is_file() => Ok(path),
+        Ok(_) => Err("is a folder: name the binary that `cargo bench ... --no-run` prints there".to_owned()),
+        Err(error) => Err(format!("cannot be used: {error}")),
+    }
+}
+
 fn scale(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(scale) if scale > 0.0 && scale <= 10.0 => Ok(scale),
@@ -125,23 +187,34 @@ fn main() {
             peers.push(*peer);
         }
     }
-    let wanted = |case: &&Case| arguments.workloads.is_empty() || arguments.workloads.contains(&case.w);
-    let cases: Vec<&Case> = CASES.iter().filter(wanted).collect();
-
-    if arguments.in_child {
-        verify::now_running(cases[0].w, peers[0].name());
-        print_for_parent((cases[0].run)(peers[0], &loads[0]));
+    if let Some(number) = arguments.in_child {
+        let case = &CASES[usize::from(number)];
+        verify::now_running(case.w, peers[0].name());
+        verify::end_after(verify::PATIENCE * 4);
+        print_for_parent((case.run)(peers[0], &loads[0]));
+        return;
+    }
+    if let Some(theirs) = &arguments.against {
+        compare(&arguments, theirs);
         return;
     }
 
+    let wanted = |case: &&Case| arguments.workloads.is_empty() || arguments.workloads.contains(&case.w);
+    let rounds = arguments.rounds.unwrap_or(5);
     let report = Report::new(arguments.json, peers.iter().map(|peer| peer.name()).collect());
-    report.begin(&workers, arguments.rounds, arguments.scale);
+    report.begin(&workers, rounds, arguments.scale);
+    let budget = Duration::from_secs(arguments.budget);
+    let each: Vec<(Allocator, &Load)> = arguments
+        .allocator
+        .each()
+        .iter()
+        .flat_map(|&allocator| loads.iter().map(move |load| (allocator, load)))
+        .collect();
     let mut measured = false;
-    for case in cases {
-        let budget = Duration::from_secs(arguments.budget);
-        let results = measure_case(case, &peers, &loads, arguments.rounds, budget, &report);
-        for (load, results) in loads.iter().zip(&results) {
-            report.row(case, (loads.len() > 1).then_some(load.workers), results);
+    for case in CASES.iter().filter(wanted) {
+        let results = measure_case(case, &peers, &each, rounds, budget, &report);
+        for (&(allocator, load), results) in each.iter().zip(&results) {
+            report.row(case, allocator, (loads.len() > 1).then_some(load.workers), results);
             measured |= results.iter().any(Option::is_some);
         }
     }
@@ -151,23 +224,37 @@ fn main() {
     }
 }
 
-/// The medians of a case: for each load, one for each peer.
+fn compare(arguments: &Arguments, theirs: &Path) {
+    let named = |w: &&str| arguments.workloads.is_empty() || arguments.workloads.contains(w);
+    let mut passed_on = vec![format!("--allocator={}", arguments.allocator), format!("--scale={}", arguments.scale)];
+    passed_on.extend(arguments.workers.iter().map(|workers| format!("--workers={workers}")));
+    let against = Against {
+        theirs: theirs.to_owned(),
+        workloads: ABOUT.iter().map(|(w, _)| *w).filter(named).collect(),
+        arguments: passed_on,
+        rounds: arguments.rounds.unwrap_or(9),
+        json: arguments.json,
+    };
+    against.run();
+}
+
+/// The medians of a case: for each allocator and load, one for each peer.
 fn measure_case(
     case: &Case,
     peers: &[&dyn Peer],
-    loads: &[Load],
+    each: &[(Allocator, &Load)],
     rounds: u32,
     budget: Duration,
     report: &Report,
 ) -> Vec<Vec<Option<Sample>>> {
-    let takers: Vec<(&Load, &dyn Peer)> =
-        loads.iter().flat_map(|load| peers.iter().map(move |&peer| (load, peer))).collect();
+    let takers: Vec<(Allocator, &Load, &dyn Peer)> =
+        each.iter().flat_map(|&(allocator, load)| peers.iter().map(move |&peer| (allocator, load, peer))).collect();
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); takers.len()];
     let mut spent = vec![Duration::ZERO; takers.len()];
     for round in 1..=rounds {
         for turn in 0..takers.len() {
             let number = (turn + round as usize - 1) % takers.len();
-            let (load, peer) = takers[number];
+            let (allocator, load, peer) = takers[number];
             let sits_out = round > 1 && (samples[number].is_empty() || spent[number] >= budget);
             if sits_out {
                 continue;
@@ -175,22 +262,23 @@ fn measure_case(
             report.progress(case, peer.name(), round, rounds);
             verify::now_running(case.w, peer.name());
             let began = Instant::now();
-            let sample =
-                if case.w == "Q11" { in_a_process_of_its_own(case, peer, load) } else { (case.run)(peer, load) };
+            samples[number].extend(in_a_process_of_its_own(case, peer, allocator, load));
             spent[number] += began.elapsed();
-            samples[number].extend(sample);
         }
     }
     let median = |rounds: &Vec<Sample>| (!rounds.is_empty()).then(|| medians(rounds));
     samples.chunks(peers.len()).map(|samples| samples.iter().map(median).collect()).collect()
 }
 
-/// Runs a case in a fresh process, so that memory which others left behind is not counted.
-fn in_a_process_of_its_own(case: &Case, peer: &dyn Peer, load: &Load) -> Option<Sample> {
+/// Runs a case in a fresh process, which has the allocator, and no memory, threads or caches that
+/// others left behind.
+fn in_a_process_of_its_own(case: &Case, peer: &dyn Peer, allocator: Allocator, load: &Load) -> Option<Sample> {
     let program = std::env::current_exe()
         .unwrap_or_else(|error| verify::fail(&format!("this program cannot find itself ({error})")));
+    let number = CASES.iter().position(|other| std::ptr::eq(other, case)).unwrap_or_default();
     let output = Command::new(program)
-        .args(["--in-child", case.w, "--peer", peer.name()])
+        .env(allocator::VARIABLE, allocator.name())
+        .args(["--in-child", &number.to_string(), "--peer", peer.name()])
         .args(["--scale", &load.scale.to_string()])
         .args(["--workers", &load.workers.to_string()])
         .stderr(Stdio::inherit())
@@ -200,7 +288,9 @@ fn in_a_process_of_its_own(case: &Case, peer: &dyn Peer, load: &Load) -> Option<
         verify::fail(&format!("its process failed ({})", output.status));
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    let numbers: Option<Vec<f64>> = text.split_whitespace().map(|word| word.parse().ok()).collect();
+    let mut words = text.split_whitespace();
+    verify::equal("allocator of its process", words.next().unwrap_or_default(), allocator.name());
+    let numbers: Option<Vec<f64>> = words.map(|word| word.parse().ok()).collect();
     match numbers.as_deref() {
         Some([]) => None,
         Some([cpu_s, values @ ..]) => Some(Sample { values: values.to_vec(), cpu_s: *cpu_s }),
@@ -208,13 +298,15 @@ fn in_a_process_of_its_own(case: &Case, peer: &dyn Peer, load: &Load) -> Option<
     }
 }
 
-/// What `in_a_process_of_its_own` reads: the CPU time and the values, or nothing when not supported.
+/// Prints for `in_a_process_of_its_own`: the allocator, then the CPU time and the values, or
+/// nothing when not supported.
 fn print_for_parent(sample: Option<Sample>) {
+    print!("{}", Allocator::of_this_process());
     if let Some(sample) = sample {
-        print!("{}", sample.cpu_s);
+        print!(" {}", sample.cpu_s);
         for value in sample.values {
             print!(" {value}");
         }
-        println!();
     }
+    println!();
 }

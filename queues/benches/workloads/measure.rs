@@ -1,8 +1,10 @@
-//! Clocks and gauges: wall time, CPU time of the process, resident memory, threads, and the statistics over rounds.
+//! Clocks and gauges: wall time, CPU time of the process, resident memory, threads, and the
+//! statistics over rounds.
 //!
-//! Knows no workload and no peer. CPU time is that of the whole process (user and system, all threads), so a figure
-//! includes the producers as well as the workers. Memory, threads and pinning are read from Linux; elsewhere the gauges
-//! answer `None` and the workloads that need them are reported as not supported.
+//! It knows no workload and no peer. CPU time is that of the whole process (user and system, all
+//! threads), so a figure includes the producers as well as the workers. Memory, threads and pinning
+//! are read from Linux; elsewhere the gauges return `None`, and the workloads that need them are
+//! reported as not supported.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +13,10 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// What one round of one workload gave: one value for each metric of the case, and the CPU time that it took.
+use super::ratio::median;
+
+/// The result of one round of one workload: one value for each metric of the case, and the CPU time
+/// that it took.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sample {
     pub(crate) values: Vec<f64>,
@@ -71,12 +76,7 @@ fn process_cpu_s() -> f64 {
 /// # Panics
 /// When there is no round.
 pub(crate) fn medians(rounds: &[Sample]) -> Sample {
-    let median_of = |pick: &dyn Fn(&Sample) -> f64| {
-        let mut all: Vec<f64> = rounds.iter().map(pick).collect();
-        all.sort_by(f64::total_cmp);
-        let middle = all.len() / 2;
-        if all.len() % 2 == 1 { all[middle] } else { (all[middle - 1] + all[middle]) / 2.0 }
-    };
+    let median_of = |pick: &dyn Fn(&Sample) -> f64| median(rounds.iter().map(pick).collect());
     Sample {
         values: (0..rounds[0].values.len()).map(|metric| median_of(&|round| round.values[metric])).collect(),
         cpu_s: median_of(&|round| round.cpu_s),
@@ -109,7 +109,7 @@ fn own_status(field: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Samples the number of threads every millisecond, from a thread of its own that it does not count.
+/// Samples the number of threads every millisecond, on a thread of its own that it does not count.
 pub(crate) struct ThreadPeak {
     before: u64,
     stop: Arc<AtomicBool>,
@@ -117,9 +117,11 @@ pub(crate) struct ThreadPeak {
 }
 
 impl ThreadPeak {
-    /// Starts sampling; threads that exist now are not counted. `None` where threads cannot be counted.
+    /// Starts sampling; threads that exist now are not counted. `None` where threads cannot be
+    /// counted.
     pub(crate) fn start() -> Option<ThreadPeak> {
-        // A joined thread of the measurement before may still be counted for an instant: the least of a few looks.
+        // A joined thread of the previous measurement may still be counted for an instant: the
+        // least of a few looks is used.
         let mut before = threads()?;
         for _ in 0..5 {
             thread::sleep(Duration::from_millis(1));
@@ -146,8 +148,8 @@ impl ThreadPeak {
     }
 }
 
-/// Pins the calling thread to the `index`th CPU that it may use (modulo their number). `false` where there are fewer
-/// than two such CPUs or where threads cannot be pinned.
+/// Pins the calling thread to the `index`th CPU that it may use (modulo their number). `false`
+/// where there are fewer than two such CPUs or where threads cannot be pinned.
 #[cfg(target_os = "linux")]
 pub(crate) fn pin(index: usize) -> bool {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};

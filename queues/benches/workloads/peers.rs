@@ -1,19 +1,22 @@
-//! Who is measured: one file for each peer, and the trait that says what a peer can do.
+//! The peers that are measured: one file for each, and the trait that says what a peer can do.
 //!
-//! A peer does the workloads that it has a natural means for, in the way its own users would write them; for the rest
-//! it keeps the default, "not supported", and the report prints `-`. A peer makes its runtime for a measurement and
-//! ends it afterwards, so that no idle thread of one disturbs another.
+//! A peer does the workloads that it has a natural means for, as its own users would write them.
+//! For the rest it keeps the default, "not supported", and the report prints `-`. A peer makes its
+//! runtime for a measurement and ends it afterwards, so that no idle thread of one peer disturbs
+//! another.
 
 mod desync;
 mod mutex;
 mod rayon;
 mod singletrack;
+mod threads;
 mod tokio;
 
 use super::measure::Sample;
 use super::workloads::Load;
 
-/// A runtime or library that is measured. Each method is one round of one workload; `None` is "not supported".
+/// A runtime or library that is measured. Each method is one round of one workload; `None` is "not
+/// supported".
 #[rustfmt::skip]
 pub(crate) trait Peer: Sync {
     fn name(&self) -> &'static str;
@@ -21,6 +24,7 @@ pub(crate) trait Peer: Sync {
     fn q1(&self, _: &Load) -> Option<Sample> { None }
     fn q2(&self, _: &Load) -> Option<Sample> { None }
     fn q2c(&self, _: &Load) -> Option<Sample> { None }
+    fn q2b(&self, _: &Load) -> Option<Sample> { None }
     fn q3(&self, _: &Load, _producers: u32) -> Option<Sample> { None }
     fn q4(&self, _: &Load) -> Option<Sample> { None }
     fn q5(&self, _: &Load) -> Option<Sample> { None }
@@ -42,13 +46,23 @@ pub(crate) trait Peer: Sync {
     fn q17(&self, _: &Load) -> Option<Sample> { None }
     fn q18(&self, _: &Load) -> Option<Sample> { None }
     fn q19(&self, _: &Load) -> Option<Sample> { None }
+    fn q20(&self, _: &Load) -> Option<Sample> { None }
+    fn q20g(&self, _: &Load) -> Option<Sample> { None }
 }
 
 /// All peers, ourselves first.
-pub(crate) const PEERS: &[&dyn Peer] =
-    &[&singletrack::Singletrack, &tokio::Tokio, &desync::DesyncPeer, &rayon::Rayon, &mutex::Std, &mutex::ParkingLot];
+pub(crate) const PEERS: &[&dyn Peer] = &[
+    &singletrack::Singletrack,
+    &tokio::Tokio,
+    &desync::DesyncPeer,
+    &threads::ThreadsPeer,
+    &rayon::Rayon,
+    &mutex::Std,
+    &mutex::ParkingLot,
+];
 
-/// The methods that are the same for every runtime of serial queues: `actor_workloads!(TheQueues)` inside `impl Peer`.
+/// The methods that are the same for every runtime of serial queues: `actor_workloads!(TheQueues)`
+/// inside `impl Peer`.
 macro_rules! actor_workloads {
     ($queues:ty) => {
         fn q1(&self, load: &Load) -> Option<Sample> {

@@ -1,10 +1,12 @@
-//! What the bench prints: a table for people, a JSON object a line for programs, a progress line for a terminal.
+//! The output of the bench: a table for people, a JSON object a line for programs, a progress line
+//! for a terminal.
 //!
 //! Results go to stdout at the end of each workload; progress goes to stderr,
 //! and only when that is a terminal.
 
 use std::io::{ErrorKind, IsTerminal, Write, stderr, stdout};
 
+use super::allocator::Allocator;
 use super::measure::Sample;
 use super::workloads::Case;
 
@@ -22,22 +24,21 @@ impl Report {
         Report { json, peers, width, progress: stderr().is_terminal() }
     }
 
-    /// What was measured on, and the table's head.
+    /// The measured machine and settings, and the table's head.
     pub(crate) fn begin(&self, workers: &[usize], rounds: u32, scale: f64) {
         if self.json {
             return;
         }
         let workers: Vec<String> = workers.iter().map(usize::to_string).collect();
         let workers = workers.join(", ");
-        let mut text = format!("{workers} workers, median of {rounds} rounds, scale {scale}, allocator mimalloc; ");
-        text += "`-`: not supported\n";
-        text += &self.line("", "", |peer| self.peers[peer].to_owned());
+        let mut text = format!("{workers} workers, median of {rounds} rounds, scale {scale}; `-`: not supported\n");
+        text += &self.line("", "", "", |peer| self.peers[peer].to_owned());
         print(&text);
     }
 
-    /// The results of a case: one for each peer, in the order of the peers. The number of workers is part of the metric's
-    /// name where it tells rows apart.
-    pub(crate) fn row(&self, case: &Case, workers: Option<usize>, results: &[Option<Sample>]) {
+    /// The results of a case with an allocator: one for each peer, in the order of the peers. The
+    /// number of workers is part of the metric's name where it tells rows apart.
+    pub(crate) fn row(&self, case: &Case, allocator: Allocator, workers: Option<usize>, results: &[Option<Sample>]) {
         if self.progress {
             eprint!("\r\x1b[K");
         }
@@ -47,20 +48,20 @@ impl Report {
             if self.json {
                 for (peer, result) in self.peers.iter().zip(results) {
                     if let Some(sample) = result {
-                        text += &json_line(peer, case.w, name, sample.values[metric], sample.cpu_s);
+                        text += &json_line(peer, case.w, name, sample.values[metric], sample.cpu_s, allocator);
                     }
                 }
             } else {
                 let cell = |peer: usize| results[peer].as_ref().map_or("-".to_owned(), |s| short(s.values[metric]));
-                text += &self.line(case.w, name, cell);
+                text += &self.line(case.w, name, allocator.name(), cell);
             }
         }
         print(&text);
     }
 
-    /// A line of the table: two words, and a cell for each peer.
-    fn line(&self, w: &str, metric: &str, cell: impl Fn(usize) -> String) -> String {
-        let mut text = format!("{w:<6}{metric:<20}");
+    /// A line of the table: three words, and a cell for each peer.
+    fn line(&self, w: &str, metric: &str, allocator: &str, cell: impl Fn(usize) -> String) -> String {
+        let mut text = format!("{w:<6}{metric:<18}{allocator:<8}");
         for peer in 0..self.peers.len() {
             text += &format!("  {:>width$}", cell(peer), width = self.width);
         }
@@ -77,8 +78,8 @@ impl Report {
     }
 }
 
-/// Writes to stdout. Whoever reads it may have read enough: a closed pipe ends the program in peace.
-fn print(text: &str) {
+/// Writes to stdout. The reader may close the pipe early: that ends the program without an error.
+pub(crate) fn print(text: &str) {
     if let Err(error) = stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush()) {
         if error.kind() == ErrorKind::BrokenPipe {
             std::process::exit(0);
@@ -88,14 +89,16 @@ fn print(text: &str) {
     }
 }
 
-fn json_line(peer: &str, w: &str, metric: &str, value: f64, cpu_s: f64) -> String {
-    // Names are our own plain words, and finite numbers print as JSON does; the order of the fields is for the reader.
+fn json_line(peer: &str, w: &str, metric: &str, value: f64, cpu_s: f64, allocator: Allocator) -> String {
+    // Names are our own plain words, and finite numbers print as in JSON; the order of the fields
+    // is for the reader.
     let (value, cpu_s) = (rounded(value), rounded(cpu_s));
-    format!(r#"{{"peer":"{peer}","w":"{w}","metric":"{metric}","value":{value},"cpu_s":{cpu_s}}}"#) + "\n"
+    let figure = format!(r#""peer":"{peer}","w":"{w}","metric":"{metric}","value":{value},"cpu_s":{cpu_s}"#);
+    format!("{{{figure},\"allocator\":\"{allocator}\"}}\n")
 }
 
 /// Five significant digits: more would be noise.
-fn rounded(value: f64) -> f64 {
+pub(crate) fn rounded(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return 0.0;
     }
@@ -105,7 +108,7 @@ fn rounded(value: f64) -> f64 {
 }
 
 /// Three significant digits or whole numbers.
-fn short(value: f64) -> String {
+pub(crate) fn short(value: f64) -> String {
     match value {
         100.0.. => format!("{value:.0}"),
         10.0.. => format!("{value:.1}"),

@@ -1,9 +1,11 @@
-//! Four benchmarks of the Savina suite: big (Q16), chameneos (Q17), bounded buffer (Q18), sieve (Q19).
+//! Four benchmarks of the Savina suite: big (Q16), chameneos (Q17), bounded buffer (Q18), sieve
+//! (Q19).
 //!
-//! What each does is defined in S. Imam and V. Sarkar, "Savina - An Actor Benchmark Suite", AGERE! 2014, and named there 8
-//! "Big", 9 "Concurrent Chameneos", 13 "Producer-Consumer with Bounded Buffer" and 21 "Sieve of Eratosthenes". The code is our
-//! own, the sizes are chosen so that a round takes a good part of a second, and each verifies more than the original:
-//! whose answer came, who met whom, the order and the sum of what passed, the primes themselves.
+//! S. Imam and V. Sarkar define each of them in "Savina - An Actor Benchmark Suite", AGERE! 2014,
+//! as 8 "Big", 9 "Concurrent Chameneos", 13 "Producer-Consumer with Bounded Buffer" and 21 "Sieve
+//! of Eratosthenes". The code is our own, and the sizes are chosen so that a round takes a good
+//! part of a second. Each verifies more than the original does: which actor answered, which
+//! creatures met, the order and the sum of the items, the primes themselves.
 
 mod big;
 mod bounded_buffer;

@@ -1,6 +1,8 @@
-//! Q8q: a tree of a million leaves in which every node is a serial queue of its own, made by its parent's block.
+//! Q8q: a tree of a million leaves in which every node is a serial queue of its own, made by its
+//! parent's block.
 //!
-//! Q8, the same tree of tasks, and Q8j, fork and join, differ in kind from peer to peer and are in the peers' files.
+//! Q8, the same tree of tasks, and Q8j, fork and join, differ in kind from peer to peer, so they
+//! are in the peers' files.
 
 use std::sync::mpsc;
 
@@ -9,9 +11,9 @@ use super::measure::{Clock, Sample};
 use super::verify::{self, PATIENCE};
 use super::workloads::{Load, power_of_ten, sum_below};
 
-/// Peers whose queues can be made, and dropped, by what runs on a queue.
+/// Peers whose blocks can make and drop queues.
 pub(crate) trait NestedQueues: Queues {
-    /// A new queue on the runtime of another; called by what runs on that one.
+    /// Makes a queue on the runtime of another queue; a block of that queue calls it.
     fn queue_beside<A: Actor, B: Actor>(other: &Self::Queue<A>, actor: B) -> Self::Queue<B>;
 }
 

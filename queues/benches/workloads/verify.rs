@@ -1,8 +1,9 @@
-//! How a workload fails: at once, with a sentence that names the workload and the peer, and exit status 1.
+//! How a workload fails: at once, with a sentence that names the workload and the peer, and exit
+//! status 1.
 //!
-//! A broken runtime may hang when it is torn down, so a failure ends the process from where it is found and unwinds
-//! nothing. Also here: the latch with which every workload waits (it gives up loudly when blocks were lost) and the
-//! random numbers, seeded so that every peer gets the same work.
+//! A broken runtime may hang when it is torn down, so a failure ends the process at once, without
+//! unwinding. Also here: the latch with which every workload waits (it fails with a message when
+//! blocks were lost) and the random numbers, seeded so that every peer gets the same work.
 
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +16,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 static RUNNING: Mutex<String> = Mutex::new(String::new());
 
-/// Names what is running, for the sentence of a failure.
+/// Names the running workload for the sentence of a failure.
 pub(crate) fn now_running(w: &str, peer: &str) {
     *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) = format!("{w} on {peer}");
 }
@@ -25,6 +26,15 @@ pub(crate) fn fail(sentence: &str) -> ! {
     let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner).clone();
     eprintln!("workloads: {running}: wrong result: {sentence}.");
     std::process::exit(1)
+}
+
+/// From now on the process may take this long; then it ends with status 1 and a sentence. This is
+/// for waits that have no time limit of their own.
+pub(crate) fn end_after(limit: Duration) {
+    thread::spawn(move || {
+        thread::sleep(limit);
+        fail(&format!("it did not finish within {} s", limit.as_secs()));
+    });
 }
 
 /// Fails unless both are equal.
@@ -46,7 +56,8 @@ impl Latch {
     }
 
     pub(crate) fn down(&self) {
-        // AcqRel: what was done before each count is visible to the waiter, whose load of zero acquires it.
+        // AcqRel: the work before each count is visible to the waiter, whose load of zero acquires
+        // it.
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.waiter.unpark();
         }

@@ -1,7 +1,8 @@
 //! The list of workloads: names, metrics, sizes, and which method of a peer runs each.
 //!
-//! What a workload does is in `actors`, `idle`, `tree`, `savina` and `blocks`; this file is what `--help` and the report know of it. A new
-//! workload is a line in `CASES` and a method of `Peer`.
+//! `actors`, `idle`, `tree`, `savina`, `blocks` and `round_trip` contain the workloads themselves;
+//! this file has what `--help` and the report need. A new workload is a line in `CASES` and a
+//! method of `Peer`.
 
 use super::measure::Sample;
 use super::peers::Peer;
@@ -32,6 +33,7 @@ pub(crate) const ABOUT: &[(&str, &str)] = &[
     ("Q1", "one thread submits 5 M blocks to one serial queue"),
     ("Q2", "one thread, 5 M synchronous submits to an idle queue"),
     ("Q2c", "Q2 from two threads that contend"),
+    ("Q2b", "100 blocks submitted and a sync behind them, again and again"),
     ("Q3", "1, 2, 4 and 8 threads submit 4 M blocks to one queue"),
     ("Q4", "two threads submit 4 M blocks to 10,000 queues"),
     ("Q5", "two queues bounce one message 1 M times"),
@@ -53,6 +55,8 @@ pub(crate) const ABOUT: &[(&str, &str)] = &[
     ("Q17", "Savina's chameneos: 100 creatures, 400,000 meetings at one mall"),
     ("Q18", "Savina's bounded buffer: 40 producers, 40 consumers, 400,000 items"),
     ("Q19", "Savina's sieve: primes below 100,000, a growing line of filters"),
+    ("Q20", "a thread outside asks an idle queue and waits: call(f).wait(), back to back"),
+    ("Q20g", "Q20 with gaps of 200 us, which are not part of the time"),
 ];
 
 const fn case(w: &'static str, metrics: &'static [&'static str], run: fn(&dyn Peer, &Load) -> Option<Sample>) -> Case {
@@ -60,10 +64,11 @@ const fn case(w: &'static str, metrics: &'static [&'static str], run: fn(&dyn Pe
 }
 
 /// All measurements, in the order in which they run.
-pub(crate) const CASES: &[Case] = &[
+pub(crate) static CASES: &[Case] = &[
     case("Q1", &["ns/op"], |peer, load| peer.q1(load)),
     case("Q2", &["ns/op"], |peer, load| peer.q2(load)),
     case("Q2c", &["ns/op"], |peer, load| peer.q2c(load)),
+    case("Q2b", &["ns/round"], |peer, load| peer.q2b(load)),
     case("Q3", &["Mops/s P=1"], |peer, load| peer.q3(load, 1)),
     case("Q3", &["Mops/s P=2"], |peer, load| peer.q3(load, 2)),
     case("Q3", &["Mops/s P=4"], |peer, load| peer.q3(load, 4)),
@@ -89,6 +94,8 @@ pub(crate) const CASES: &[Case] = &[
     case("Q17", &["Mmeetings/s"], |peer, load| peer.q17(load)),
     case("Q18", &["Mitems/s"], |peer, load| peer.q18(load)),
     case("Q19", &["ms"], |peer, load| peer.q19(load)),
+    case("Q20", &["ns/op"], |peer, load| peer.q20(load)),
+    case("Q20g", &["p50 ns", "CPU ns/op"], |peer, load| peer.q20g(load)),
 ];
 
 /// The largest power of ten that is not above `count`.

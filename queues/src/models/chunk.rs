@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use loom::thread;
 
-use super::{begin, bites, check};
-use crate::block::chunk::Left;
-use crate::sync::OwnerCell;
+use super::{begin, check};
+use crate::base::block::chunk::Left;
+use crate::base::sync::OwnerCell;
 
 struct Place {
     left: Left,
-    /// Two blocks of 16 bytes, each used by whoever runs it.
+    /// Two blocks of 16 bytes; the thread that runs a block uses it.
     blocks: [OwnerCell<u8>; 2],
-    /// Guarded like the memory itself: by being the last.
+    /// Guarded like the memory itself: only the last user touches it.
     freed: OwnerCell<u8>,
 }
 
-// SAFETY: that this is sound is what the model checks.
+// SAFETY: the model checks that this is sound.
 unsafe impl Sync for Place {}
 
 impl Place {
@@ -28,7 +28,7 @@ impl Place {
 
     fn free_if(&self, last: bool) {
         if last {
-            // SAFETY: nobody uses it any more, which loom checks.
+            // SAFETY: no thread uses it any more, which loom checks.
             unsafe {
                 self.blocks.iter().for_each(|block| block.set(0));
                 self.freed.set(self.freed.get() + 1);
@@ -58,10 +58,4 @@ fn two_drainers_and_the_thread_that_took() {
 #[test]
 fn blocks_against_the_end_of_their_chunk() {
     check(3, two_drainers_and_the_thread_that_took);
-}
-
-#[test]
-fn blocks_against_the_end_of_their_chunk_bites() {
-    bites("chunk: giving back does not release", 3, two_drainers_and_the_thread_that_took);
-    bites("chunk: the last does not acquire", 3, two_drainers_and_the_thread_that_took);
 }

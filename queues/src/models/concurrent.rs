@@ -1,22 +1,23 @@
-//! A concurrent queue with its mailbox: turns of a serial queue that targets it against barriers, a turn that comes in beside
-//! somebody, and suspension against the open gate.
+//! A concurrent queue with its mailbox: turns of a serial queue that targets it against barriers, a
+//! turn that enters beside another one, and suspension against the open gate.
 //!
-//! For the pool: what is sent there runs at once, on the thread that sends it. Uses the mailboxes, the gate, the state and the
-//! list of held lanes in the order of `queue/concurrent` and its drain, and of `queue/visit`.
+//! In place of the pool, the thread that submits something there runs it at once. The model uses
+//! the mailboxes, the gate, the state and the list of held lanes in the order of `queue/concurrent`
+//! and its drain, and of `queue/entry`.
 
 use std::sync::Arc;
 
 use loom::thread;
 
 use super::mailbox::Item;
-use super::{begin, bites, check};
-use crate::mailbox::Mailbox;
-use crate::pool::held::Held;
+use super::{begin, check};
+use crate::base::mailbox::Mailbox;
+use crate::base::state::{Resumed, State};
+use crate::base::sync::OwnerCell;
+use crate::pool::suspended::Suspended;
 use crate::queue::concurrent::gate::{Gate, UNLIMITED};
-use crate::state::{Resumed, State};
-use crate::sync::OwnerCell;
 
-/// What comes in besides barriers.
+/// The kinds of work that enter the queue besides barriers.
 #[derive(Clone, Copy)]
 enum Runs {
     Turns,
@@ -27,23 +28,23 @@ struct Place {
     gate: Gate,
     mail: Mailbox,
     state: State,
-    held: Held,
+    held: Suspended,
     /// The queue's own node.
     lane: Item,
     runs: Runs,
     barrier: Item,
-    /// A turn of the serial queue, or a block, by the thread that sends it.
+    /// A turn of the serial queue, or a block; one entry for each thread that submits.
     entries: [Item; 2],
     /// The serial queue that targets it.
     serial: Mailbox,
     blocks: [Item; 2],
-    /// Written by whoever is alone: blocks of the serial queue, and barriers.
+    /// Written only under exclusion: by blocks of the serial queue, and by barriers.
     table: OwnerCell<u32>,
-    /// Written before the queue is resumed; read by its block.
+    /// Written before the queue is resumed; its block reads it.
     before: OwnerCell<bool>,
 }
 
-// SAFETY: that this is sound is what the models check.
+// SAFETY: the models check that this is sound.
 unsafe impl Sync for Place {}
 
 impl Place {
@@ -52,7 +53,7 @@ impl Place {
             gate: Gate::new(UNLIMITED),
             mail: Mailbox::new(),
             state,
-            held: Held::new(),
+            held: Suspended::default(),
             lane: Item::new(),
             runs,
             barrier: Item::new(),
@@ -69,7 +70,7 @@ impl Place {
     }
 
     fn write(&self) {
-        // SAFETY: the caller is alone.
+        // SAFETY: the caller has exclusive access.
         unsafe { self.table.set(self.table.get() + 1) };
     }
 
@@ -81,7 +82,7 @@ impl Place {
         }
     }
 
-    /// `Body::enter`.
+    /// `Level::push` of a `Body`.
     fn enter(&self, who: usize) {
         if self.gate.try_read() { self.run() } else { self.list(&self.entries[who]) }
     }
@@ -95,11 +96,11 @@ impl Place {
         }
     }
 
-    /// What was let in: a turn of the serial queue, or a block of the concurrent one.
+    /// Runs what was let in: a turn of the serial queue, or a block of the concurrent one.
     fn run(&self) {
         match self.runs {
             Runs::Turns => self.turn(),
-            // SAFETY: written before the resume, which let us in.
+            // SAFETY: written before the resume that let this block in.
             Runs::Block => assert!(unsafe { self.before.get() }, "it ran before it was resumed"),
         }
         if self.gate.read_ends() {
@@ -109,7 +110,7 @@ impl Place {
 
     /// `QueueCore::drain`.
     fn turn(&self) {
-        // SAFETY: who has its turn has the drain right of the serial queue.
+        // SAFETY: the thread that runs the turn has the drain right of the serial queue.
         unsafe {
             let mut node = self.serial.front();
             loop {
@@ -124,7 +125,7 @@ impl Place {
 
     /// `Body::drain`, without turns.
     fn drain(&self) {
-        // SAFETY: whoever comes here has the drain right.
+        // SAFETY: every caller has the drain right.
         unsafe {
             let mut node = self.mail.front();
             loop {
@@ -163,13 +164,13 @@ impl Place {
     }
 
     fn ends_with(&self, writes: u32) {
-        assert!(self.gate.try_write(), "nobody is in, nothing is listed");
+        assert!(self.gate.try_write(), "the queue is empty, nothing is listed");
         // SAFETY: all threads were joined.
         assert_eq!(unsafe { self.table.get() }, writes);
     }
 }
 
-/// Blocks of a serial queue, from two threads or one, and a barrier of its target.
+/// Blocks of a serial queue, from one or two threads, and a barrier of its target.
 fn turns_against_a_barrier(submitters: usize) {
     let place = Place::new(Runs::Turns, State::new());
     let others: Vec<_> = (0..submitters)
@@ -186,7 +187,7 @@ fn turns_against_a_barrier(submitters: usize) {
     place.ends_with(1 + submitters as u32);
 }
 
-/// Somebody who is in lets another one in, while a barrier waits: both have ended before it runs.
+/// A turn that is in lets another one in while a barrier waits: both end before the barrier runs.
 fn one_joins_another() {
     let place = Place::new(Runs::Turns, State::new());
     assert!(place.gate.try_read());
@@ -194,7 +195,7 @@ fn one_joins_another() {
         let place = place.clone();
         thread::spawn(move || {
             if place.gate.try_join() {
-                // SAFETY: the other one does not touch it, and no barrier runs.
+                // SAFETY: the other turn does not touch it, and no barrier runs.
                 unsafe { place.table.get() };
                 if place.gate.read_ends() {
                     place.drain();
@@ -211,7 +212,7 @@ fn one_joins_another() {
     place.ends_with(1);
 }
 
-/// One block comes to a queue that is suspended or inactive, while that ends.
+/// A block arrives at a queue that is suspended or inactive while that state ends.
 fn a_block_against(state: State, end: fn(&State) -> Resumed) {
     let place = Place::new(Runs::Block, state);
     let submits = {
@@ -219,7 +220,7 @@ fn a_block_against(state: State, end: fn(&State) -> Resumed) {
         thread::spawn(move || place.enter(0))
     };
     begin();
-    // SAFETY: read by the block, which is let in because of what follows.
+    // SAFETY: the block reads it, and the next step lets the block in.
     unsafe { place.before.set(true) };
     place.resumed(end(&place.state));
     submits.join().expect("it does not panic");
@@ -251,28 +252,4 @@ fn resume_against_the_gate() {
 #[test]
 fn activate_against_the_gate() {
     check(4, || a_block_against(State::inactive(), State::activate));
-}
-
-#[test]
-fn a_turn_in_a_concurrent_queue_against_its_barrier_bites() {
-    bites("gate: the drainer leaves without a word", 3, || turns_against_a_barrier(1));
-    bites("gate: a barrier does not release", 3, || turns_against_a_barrier(1));
-    bites("mailbox: detach does not wait for the link", 2, || turns_against_a_barrier(2));
-}
-
-#[test]
-fn joining_against_a_barrier_bites() {
-    bites("gate: one joins nobody", 4, one_joins_another);
-}
-
-#[test]
-fn resume_against_the_gate_bites() {
-    bites("gate: a barrier does not release", 4, || a_block_against(suspended(), State::resume));
-    bites("state: hold does not look again", 4, || a_block_against(suspended(), State::resume));
-    bites("state: the last resume schedules nothing", 4, || a_block_against(suspended(), State::resume));
-}
-
-#[test]
-fn activate_against_the_gate_bites() {
-    bites("state: activate schedules nothing", 4, || a_block_against(State::inactive(), State::activate));
 }

@@ -1,16 +1,17 @@
-//! Who waits for a group goes on when the last member has left, and sees what the members did.
+//! A thread that waits for a group continues when the last member has left, and sees what the
+//! members did.
 
 use std::sync::Arc;
 
 use loom::thread;
 
-use super::{begin, bites, check};
-use crate::group::Group;
-use crate::sync::OwnerCell;
+use super::{begin, check};
+use crate::base::sync::OwnerCell;
+use crate::work::group::Group;
 
 struct Cells([OwnerCell<u32>; 2]);
 
-// SAFETY: that this is sound is what the models check.
+// SAFETY: the models check that this is sound.
 unsafe impl Sync for Cells {}
 
 fn members_leave(members: usize) {
@@ -23,7 +24,7 @@ fn members_leave(members: usize) {
         .map(|which| {
             let (group, cells) = (group.clone(), cells.clone());
             thread::spawn(move || {
-                // SAFETY: read after all have left.
+                // SAFETY: the waiter reads it after all members have left.
                 unsafe { cells.0[which].set(1) };
                 group.leave().expect("it was entered");
             })
@@ -32,13 +33,13 @@ fn members_leave(members: usize) {
     begin();
     group.wait();
     for cell in &cells.0[..members] {
-        // SAFETY: all have left.
+        // SAFETY: all members have left.
         assert_eq!(unsafe { cell.get() }, 1);
     }
     for other in others {
         other.join().expect("it does not panic");
     }
-    assert!(group.leave().is_err(), "nobody is left");
+    assert!(group.leave().is_err(), "no member is left");
 }
 
 #[test]
@@ -51,20 +52,8 @@ fn wait_against_two_leaves() {
     check(3, || members_leave(2));
 }
 
-#[test]
-fn wait_against_leave_bites() {
-    bites("group: the last one rings no bell", 4, || members_leave(1));
-}
-
-#[test]
-fn leave_against_leave_bites() {
-    bites("group: who leaves does not release", 3, || members_leave(2));
-    bites("group: the last one does not acquire", 3, || members_leave(2));
-    bites("group: who looks whether it is empty does not acquire", 4, || members_leave(1));
-    bites("group: who finds it empty does not acquire", 4, || members_leave(1));
-}
-
-/// While the last member leaves, somebody enters and leaves again: one of the two finds the group empty, and tells.
+/// While the last member leaves, another thread enters and leaves again: one of the two finds the
+/// group empty and reports it.
 fn enter_and_leave_again() {
     let group = Group::new();
     group.enter();
@@ -89,18 +78,14 @@ fn leave_against_enter_and_leave() {
     check(3, enter_and_leave_again);
 }
 
-#[test]
-fn leave_against_enter_and_leave_bites() {
-    bites("group: who saw itself last counts by what it saw", 3, enter_and_leave_again);
-}
-
-/// Two blocks are submitted and end, while others hold handles: one is kept for them, and given back.
+/// Two blocks are submitted and end while other threads hold handles: one handle is kept for the
+/// blocks and given back.
 fn blocks_keep_one_handle() {
     let group = Group::new();
     let others = [(); 2].map(|()| {
         let group = group.clone();
         thread::spawn(move || {
-            let block = group.member(None);
+            let block = group.block(None);
             drop(group);
             drop(block);
         })
@@ -110,7 +95,7 @@ fn blocks_keep_one_handle() {
     for other in others {
         other.join().expect("it does not panic");
     }
-    assert_eq!(group.handles(), 1, "of the blocks none is left");
+    assert_eq!(group.handles(), 1, "no handle of the blocks is left");
 }
 
 #[test]
@@ -118,12 +103,8 @@ fn the_first_block_against_the_last() {
     check(3, blocks_keep_one_handle);
 }
 
-#[test]
-fn the_first_block_against_the_last_bites() {
-    bites("group: every block takes a handle", 3, blocks_keep_one_handle);
-}
-
-/// A notify that is given while the last member leaves is submitted exactly once: by it, or at once.
+/// A notify that is registered while the last member leaves is submitted exactly once: by that
+/// member, or at once.
 fn notify_races() {
     let group = Group::new();
     group.enter();
@@ -144,9 +125,4 @@ fn notify_races() {
 #[test]
 fn notify_against_leave() {
     check(4, notify_races);
-}
-
-#[test]
-fn notify_against_leave_bites() {
-    bites("group: the last one forgets to tell", 4, notify_races);
 }

@@ -1,15 +1,16 @@
-//! The inbox of a main queue: nothing that was pushed is forgotten, and its owner is told once per burst.
+//! The inbox of a main queue: no pushed item is forgotten, and the owner is notified once per
+//! burst.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use loom::thread;
 
-use super::{begin, bites, check};
-use crate::main_queue::inbox::Inbox;
-use crate::sync::{Condvar, Mutex, lock, wait};
+use super::{begin, check};
+use crate::base::sync::{Condvar, Mutex, lock, wait};
+use crate::kinds::main_queue::inbox::Inbox;
 
-/// A foreign event loop: sleeps until an event was posted. Counts what was posted.
+/// A foreign event loop: it sleeps until an event is posted, and counts the events.
 struct Loop {
     posted: Mutex<(u32, u32)>,
     arrived: Condvar,
@@ -25,7 +26,7 @@ impl Loop {
         self.arrived.notify_all();
     }
 
-    /// Waits for an event, and takes all there are; how many came so far.
+    /// Waits for an event and takes all that there are; returns how many have arrived so far.
     fn next(&self) -> u32 {
         let mut posted = lock(&self.posted);
         while posted.0 == posted.1 {
@@ -68,7 +69,7 @@ fn bursts() {
         pusher.join().expect("it does not panic");
     }
     told = told.max(lock(&events.posted).0);
-    assert_eq!((got, told), (3, bursts), "each burst is told once");
+    assert_eq!((got, told), (3, bursts), "each burst is announced once");
 }
 
 #[test]
@@ -76,13 +77,7 @@ fn one_wake_per_burst() {
     check(3, bursts);
 }
 
-#[test]
-fn one_wake_per_burst_bites() {
-    bites("main queue: a turn ends without a last look", 3, bursts);
-    bites("main queue: every push wakes", 3, bursts);
-}
-
-/// An owner that waits in the inbox itself, until it is asked to stop.
+/// An owner waits in the inbox itself until it is asked to stop.
 fn runs_until_stop() {
     let inbox = Arc::new(Inbox::new());
     let pusher = {
@@ -113,12 +108,7 @@ fn wait_against_push_and_stop() {
     check(4, runs_until_stop);
 }
 
-#[test]
-fn wait_against_push_and_stop_bites() {
-    bites("main queue: nobody rings the bell", 4, runs_until_stop);
-}
-
-/// What is pushed while the owner goes is taken by it, or comes back.
+/// An item that is pushed while the owner ends is taken by it, or comes back.
 fn owner_goes() {
     let inbox = Arc::new(Inbox::new());
     let pusher = {
@@ -129,15 +119,10 @@ fn owner_goes() {
     let mut taken = VecDeque::new();
     inbox.close(&mut taken);
     let came_back = pusher.join().expect("it does not panic");
-    assert!(came_back.is_some() != (taken == [7]), "in one pair of hands");
+    assert!(came_back.is_some() != (taken == [7]), "exactly one side has it");
 }
 
 #[test]
 fn push_against_close() {
     check(4, owner_goes);
-}
-
-#[test]
-fn push_against_close_bites() {
-    bites("main queue: pushed after the close", 4, owner_goes);
 }

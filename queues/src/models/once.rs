@@ -1,6 +1,7 @@
-//! One initializer at a time makes the value, whoever waits goes on when it ended, and a failed one lets the next try.
-//! std's cell, which holds the value itself, loom does not see: the models begin behind the fast path, and from there on the
-//! value is looked at under the lock alone.
+//! One initializer at a time makes the value, waiting threads continue when it ends, and a failed
+//! one lets the next one try. Loom does not see std's cell, which holds the value itself: the
+//! models begin behind the fast path, and from there on threads read the value under the lock
+//! alone.
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -8,10 +9,10 @@ use std::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use loom::thread;
 
-use super::{begin, bites, check};
-use crate::once::Once;
+use super::{begin, check};
+use crate::wait::once::Once;
 
-/// Threads that need the value; the first so many initializers fail.
+/// Several threads need the value; the first `failures` initializers fail.
 fn needed(threads: usize, failures: usize) {
     let once = Arc::new(Once::new());
     let calls = Arc::new(AtomicUsize::new(0));
@@ -19,7 +20,7 @@ fn needed(threads: usize, failures: usize) {
     let need = |once: Arc<Once<usize>>, calls: Arc<AtomicUsize>, inside: Arc<AtomicUsize>| {
         move || {
             let initialize = || {
-                assert_eq!(inside.fetch_add(1, Relaxed), 0, "two make it at once");
+                assert_eq!(inside.fetch_add(1, Relaxed), 0, "two initializers run at once");
                 let call = calls.fetch_add(1, Relaxed);
                 inside.fetch_sub(1, Relaxed);
                 if call < failures { Err(call) } else { Ok(call) }
@@ -53,11 +54,4 @@ fn two_need_it_and_the_first_fails() {
 #[test]
 fn three_need_it() {
     check(2, || needed(3, 0));
-}
-
-#[test]
-fn two_need_it_bites() {
-    bites("once: the end rings no bell", 4, || needed(2, 0));
-    bites("once: who waits does not look again", 4, || needed(2, 0));
-    bites("once: a failed initializer stays the maker", 4, || needed(2, 1));
 }

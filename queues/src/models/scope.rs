@@ -1,24 +1,27 @@
-//! A scope ends when every piece that others took has ended, and none of them touches the scope's memory after that.
+//! A scope ends when every forked task that another thread took has ended, and none of them touches
+//! the scope's memory after that.
 //!
-//! For the deques: who takes which piece is decided beforehand. What a thread runs itself needs no model.
+//! In place of the deques, the model decides beforehand which thread takes which task. Tasks that a
+//! thread runs itself need no model.
 
 use std::cell::UnsafeCell;
 use std::sync::Arc;
 
 use loom::thread;
 
-use super::{begin, bites, check};
-use crate::scope::family::Elsewhere;
-use crate::sync::OwnerCell;
+use super::{begin, check};
+use crate::base::sync::OwnerCell;
+use crate::parallel::scope::family::Elsewhere;
 
-/// Longer than the scope, unlike the real one: so that a model sees a touch that comes too late.
+/// Lives longer than the scope, unlike the real one, so that a model sees a touch that comes too
+/// late.
 struct Place {
     elsewhere: UnsafeCell<Elsewhere>,
-    /// What each piece writes.
+    /// The cell that each task writes.
     cells: [OwnerCell<u32>; 2],
 }
 
-// SAFETY: that this is sound is what the models check.
+// SAFETY: the models check that this is sound.
 unsafe impl Send for Place {}
 // SAFETY: as above.
 unsafe impl Sync for Place {}
@@ -31,7 +34,7 @@ fn pieces_that_were_taken(pieces: usize) {
         .map(|piece| {
             let place = place.clone();
             thread::spawn(move || {
-                // SAFETY: each piece has its cell; the scope waits for it.
+                // SAFETY: each task has its cell, and the scope waits for it.
                 unsafe {
                     place.cells[piece].set(1);
                     Elsewhere::one_ended(place.elsewhere.get());
@@ -40,12 +43,12 @@ fn pieces_that_were_taken(pieces: usize) {
         })
         .collect();
     begin();
-    // SAFETY: shared with those who count.
+    // SAFETY: shared with the threads that count.
     unsafe { &*place.elsewhere.get() }.wait_for(pieces);
-    // SAFETY: the scope ends here, and has its memory back.
+    // SAFETY: the scope ends here and has its memory back.
     unsafe { &mut *place.elsewhere.get() }.take_back();
     for cell in &place.cells[..pieces] {
-        // SAFETY: its piece has ended.
+        // SAFETY: the task of this cell has ended.
         assert_eq!(unsafe { cell.get() }, 1);
     }
     for taker in takers {
@@ -61,11 +64,4 @@ fn the_wait_against_a_piece() {
 #[test]
 fn the_wait_against_two_pieces() {
     check(3, || pieces_that_were_taken(2));
-}
-
-#[test]
-fn the_wait_against_pieces_bites() {
-    bites("scope: a piece does not release", 3, || pieces_that_were_taken(2));
-    bites("scope: who waits does not acquire", 3, || pieces_that_were_taken(2));
-    bites("scope: a piece counts in two steps", 3, || pieces_that_were_taken(2));
 }

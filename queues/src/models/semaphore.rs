@@ -1,9 +1,9 @@
-//! Each signal lets one wait end, whichever comes first.
+//! Each signal ends one wait, whichever comes first.
 
 use loom::thread;
 
-use super::{begin, bites, check};
-use crate::semaphore::Semaphore;
+use super::{begin, check};
+use crate::wait::semaphore::Semaphore;
 
 fn two_wait_for_two_signals() {
     let semaphore = Semaphore::new(0);
@@ -25,10 +25,4 @@ fn two_wait_for_two_signals() {
 #[test]
 fn waits_against_signals() {
     check(3, two_wait_for_two_signals);
-}
-
-#[test]
-fn waits_against_signals_bites() {
-    bites("semaphore: a signal rings no bell", 3, two_wait_for_two_signals);
-    bites("semaphore: a signal is counted beside a line", 3, two_wait_for_two_signals);
 }

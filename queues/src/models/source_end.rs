@@ -1,5 +1,6 @@
-//! A source that is suspended loses nothing that is merged meanwhile, and is queued once when it is resumed; a source that
-//! is cancelled ends once, in its queue, and its handler does not run afterwards. Values are merged whole.
+//! A suspended source loses nothing that is merged meanwhile, and is queued once when it is
+//! resumed. A cancelled source ends once, in its queue, and its handler does not run afterwards.
+//! Values are merged whole.
 //!
 //! As in `source`, with the blocks that [`Source::cancel`](crate::source::Source::cancel) submits.
 
@@ -9,12 +10,12 @@ use std::sync::Arc;
 use loom::thread;
 
 use super::mailbox::Item;
-use super::{begin, bites, check};
-use crate::block::Node;
-use crate::mailbox::Mailbox;
+use super::{begin, check};
+use crate::base::block::Node;
+use crate::base::mailbox::Mailbox;
+use crate::base::state::Resumed;
+use crate::base::sync::OwnerCell;
 use crate::source::pending::{Begin, Merge, Pending};
-use crate::state::Resumed;
-use crate::sync::OwnerCell;
 
 struct Place {
     merge: Merge,
@@ -24,11 +25,12 @@ struct Place {
     /// The block of each thread that cancels.
     ends: [Item; 2],
     pending: Pending,
-    /// What the handler has had, and how often the cancel handler ran; in the queue's care.
+    /// The values that the handler received, and how often the cancel handler ran; only the drainer
+    /// of the queue touches it.
     handled: OwnerCell<(u64, u32)>,
 }
 
-// SAFETY: that this is sound is what the models check.
+// SAFETY: the models check that this is sound.
 unsafe impl Send for Place {}
 // SAFETY: as above.
 unsafe impl Sync for Place {}
@@ -46,9 +48,9 @@ impl Place {
         })
     }
 
-    /// Who turns the queue on drains it.
+    /// The thread that turns the queue on drains it.
     fn push(&self, item: &Item) {
-        // SAFETY: the models push what is in no list; with `push` the drain right is ours.
+        // SAFETY: the models push only what is in no list; with `push` the drain right is ours.
         unsafe {
             if self.mail.push(item.node(), || ()) {
                 self.drain();
@@ -99,7 +101,7 @@ impl Place {
     }
 
     unsafe fn handle(&self, node: NonNull<Node>) {
-        // SAFETY: in the queue's care.
+        // SAFETY: only the drainer touches it.
         let (all, ends) = unsafe { self.handled.get() };
         let now = if node != self.source.node() {
             (all, ends + 1)
@@ -114,9 +116,10 @@ impl Place {
         unsafe { self.handled.set(now) };
     }
 
-    /// What the handler has had, and how often it ended; the other threads were joined.
+    /// The values that the handler received, and how often the source ended; the other threads were
+    /// joined.
     fn outcome(&self) -> (u64, u32) {
-        // SAFETY: nobody else is there.
+        // SAFETY: no other thread is left.
         unsafe { self.handled.get() }
     }
 }
@@ -222,21 +225,4 @@ fn cancel_against_cancel() {
 fn values_against_run() {
     check(3, sums);
     check(3, the_last_wins);
-}
-
-#[test]
-fn merge_against_suspend_bites() {
-    bites("source: a held run takes its bits", 3, suspend_against_merge);
-    bites("state: hold does not look again", 3, suspend_against_merge);
-    bites("state: the last resume schedules nothing", 3, suspend_against_merge);
-}
-
-#[test]
-fn cancel_against_cancel_bites() {
-    bites("source: each cancel sees to the end", 3, two_cancel);
-}
-
-#[test]
-fn values_against_run_bites() {
-    bites("source: a value is merged in two steps", 3, sums);
 }

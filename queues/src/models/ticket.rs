@@ -1,34 +1,35 @@
-//! A queue that waits in the pool is drained by one at a time, overtaken or not, and no lift is lost.
+//! One thread at a time drains a queue that waits in the pool, overtaken or not, and no boost is
+//! lost.
 //!
-//! Two flags stand for the lines of the pool: the entry in the lower one, a token in the higher one; set with Release and
-//! taken by a swap, like a push and a pop.
+//! Two flags replace the lines of the pool: the entry in the lower line, and a token in the higher
+//! line. They are set with Release and taken by a swap, like a push and a pop.
 
 use std::sync::Arc;
 
 use loom::thread;
 
-use super::{begin, bites, check};
-use crate::qos::Qos;
-use crate::queue::lift::Lifts;
-use crate::queue::ticket::{Overtook, Scheduled, Ticket};
-use crate::sync::OwnerCell;
-use crate::sync::atomic::{
+use super::{begin, check};
+use crate::base::qos::Qos;
+use crate::base::sync::OwnerCell;
+use crate::base::sync::atomic::{
     AtomicBool, AtomicUsize,
     Ordering::{AcqRel, Relaxed, Release},
 };
+use crate::queue::boosts::Boosts;
+use crate::queue::ticket::{Overtook, Scheduled, Ticket};
 
 struct Waiting {
     ticket: Ticket,
-    lifts: Lifts,
+    boosts: Boosts,
     entry: AtomicBool,
     token: AtomicBool,
     handles: AtomicUsize,
-    /// How often it was drained, and how often it will be. Guarded by the drain right.
+    /// How often it was drained, guarded by the drain right, and in `turns` how often it will be.
     drained: OwnerCell<usize>,
     turns: usize,
 }
 
-// SAFETY: that this is sound is what the model checks.
+// SAFETY: the model checks that this is sound.
 unsafe impl Sync for Waiting {}
 // SAFETY: as above.
 unsafe impl Send for Waiting {}
@@ -37,7 +38,7 @@ impl Waiting {
     fn new(turns: usize) -> Arc<Self> {
         Arc::new(Self {
             ticket: Ticket::new(),
-            lifts: Lifts::default(),
+            boosts: Boosts::default(),
             entry: AtomicBool::new(false),
             token: AtomicBool::new(false),
             handles: AtomicUsize::new(1),
@@ -67,18 +68,18 @@ impl Waiting {
     /// `QueueCore::run`.
     fn meet_the_entry(&self) {
         if self.entry.swap(false, AcqRel) {
-            let met = self.ticket.meet();
-            if met.drains {
+            let claim = self.ticket.claim();
+            if claim.drains {
                 self.drain();
             }
-            if met.has_handle {
+            if claim.has_handle {
                 self.handles.fetch_sub(1, Relaxed);
             }
         }
     }
 
-    /// `QueueCore::send_token`, and `Token::run` as soon as may be.
-    fn lift(&self) {
+    /// `QueueCore::send_token`, and `QueueCore::run_token` as soon as possible.
+    fn boost(&self) {
         if self.ticket.send_token(Qos::UserInitiated) {
             self.handles.fetch_add(1, Relaxed);
             match self.ticket.overtake(Qos::UserInitiated) {
@@ -91,57 +92,52 @@ impl Waiting {
     }
 }
 
-/// A worker meets the entry, while others lift the queue.
-fn an_entry_is_overtaken(turns: usize, lifts: usize) {
+/// A worker claims the entry while other threads boost the queue.
+fn an_entry_is_overtaken(turns: usize, boosts: usize) {
     let waiting = Waiting::new(turns);
-    let lifter = {
+    let booster = {
         let waiting = waiting.clone();
-        thread::spawn(move || (0..lifts).for_each(|_| waiting.lift()))
+        thread::spawn(move || (0..boosts).for_each(|_| waiting.boost()))
     };
     begin();
     waiting.schedule();
     waiting.meet_the_entry();
-    lifter.join().expect("it does not panic");
+    booster.join().expect("it does not panic");
     while waiting.entry.load(Relaxed) {
         waiting.meet_the_entry();
     }
-    // SAFETY: nobody else is left.
+    // SAFETY: no other thread is left.
     assert_eq!(unsafe { waiting.drained.get() }, turns);
     assert_eq!(waiting.handles.load(Relaxed), 1, "each entry gave its handle back");
 }
 
-/// A queue is scheduled while somebody lifts it: it stands in the higher line in the end.
-fn a_lift_meets_a_schedule() {
+/// A queue is scheduled while another thread boosts it: in the end it stands in the higher line.
+fn a_boost_meets_a_schedule() {
     let waiting = Waiting::new(1);
-    let lifter = {
+    let booster = {
         let waiting = waiting.clone();
         thread::spawn(move || {
-            assert!(waiting.lifts.add(Qos::UserInitiated));
+            assert!(waiting.boosts.add(Qos::UserInitiated));
             if waiting.ticket.send_token(Qos::UserInitiated) {
                 waiting.token.store(true, Relaxed);
             }
         })
     };
     begin();
-    // `QueueCore::schedule_graded`
-    let class = |waiting: &Waiting| waiting.lifts.highest().map_or(Qos::Utility, |lifted| lifted.max(Qos::Utility));
-    let mut line = class(&waiting);
-    assert_eq!(waiting.ticket.schedule(line), Scheduled::Push);
-    let now = class(&waiting);
-    if now > line {
-        waiting.ticket.enter(now);
-        line = now;
-    }
-    lifter.join().expect("it does not panic");
+    let class = || waiting.boosts.highest().map_or(Qos::Utility, |boosted| boosted.max(Qos::Utility));
+    let (scheduled, line) = waiting.ticket.schedule_as(class);
+    assert_eq!(scheduled, Scheduled::Push);
+    booster.join().expect("it does not panic");
     assert!(line == Qos::UserInitiated || waiting.token.load(Relaxed), "it waits in the lower line alone");
 }
 
-/// A token of an earlier lift is met while the queue is scheduled and lifted anew: it serves, or another one is sent.
-fn a_lift_meets_an_old_token() {
+/// A worker claims a token of an earlier boost while the queue is scheduled and boosted again: the
+/// token serves, or another one is sent.
+fn a_boost_meets_an_old_token() {
     let waiting = Waiting::new(2);
     waiting.ticket.schedule(Qos::Utility);
     assert!(waiting.ticket.send_token(Qos::UserInitiated));
-    assert!(waiting.ticket.meet().drains, "the entry came first");
+    assert!(waiting.ticket.claim().drains, "the entry came first");
     let worker = {
         let waiting = waiting.clone();
         thread::spawn(move || waiting.ticket.overtake(Qos::UserInitiated) == Overtook::First)
@@ -160,22 +156,7 @@ fn entry_against_token() {
 }
 
 #[test]
-fn lift_against_schedule() {
-    check(4, a_lift_meets_a_schedule);
-    check(4, a_lift_meets_an_old_token);
-}
-
-#[test]
-fn entry_against_token_bites() {
-    bites("ticket: an entry does not ask", 3, || an_entry_is_overtaken(1, 1));
-    bites("ticket: scheduling does not release", 3, || an_entry_is_overtaken(3, 2));
-    bites("ticket: a token does not acquire", 3, || an_entry_is_overtaken(3, 2));
-    bites("ticket: an entry does not acquire", 3, || an_entry_is_overtaken(3, 2));
-}
-
-#[test]
-fn lift_against_schedule_bites() {
-    bites("ticket: scheduling has no fence", 4, a_lift_meets_a_schedule);
-    bites("ticket: a lift has no fence", 4, a_lift_meets_a_schedule);
-    bites("ticket: a token that was met stays noted", 4, a_lift_meets_an_old_token);
+fn boost_against_schedule() {
+    check(4, a_boost_meets_a_schedule);
+    check(4, a_boost_meets_an_old_token);
 }

@@ -1,23 +1,25 @@
-//! A work item's body runs or is freed, once, whoever comes first; who finds the item done finds that this happened.
+//! A work item's body either runs or is freed, once; a thread that finds the item done also finds
+//! that this has happened.
 
 use std::sync::Arc;
 
 use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use loom::thread;
 
-use super::{begin, bites, check};
-use crate::sync::OwnerCell;
-use crate::work_item::{WorkEnd, WorkItem};
+use super::{begin, check};
+use crate::base::sync::OwnerCell;
+use crate::queue::origin::Origin;
+use crate::work::work_item::{WorkEnd, WorkItem};
 
 #[derive(Clone)]
 struct Cells(Arc<[OwnerCell<u32>; 2]>);
 
-// SAFETY: that this is sound is what the models check.
+// SAFETY: the models check that this is sound.
 unsafe impl Send for Cells {}
 
 impl Cells {
     fn add(&self, which: usize) {
-        // SAFETY: what the models check: the one who has the body, or finds the item done.
+        // SAFETY: the models check it: the caller has the body, or finds the item done.
         unsafe { self.0[which].set(self.0[which].get() + 1) };
     }
 
@@ -27,7 +29,7 @@ impl Cells {
     }
 }
 
-/// What the body captures: counts when it is freed.
+/// The capture of the body: it counts when it is freed.
 struct Capture(Cells);
 
 impl Drop for Capture {
@@ -36,11 +38,11 @@ impl Drop for Capture {
     }
 }
 
-/// One thread runs the item, one cancels it, and this one waits or asks to be told.
+/// One thread runs the item, one cancels it, and this one waits or asks for a notification.
 fn run_cancel(told: bool) {
     let cells = Cells(Arc::new([OwnerCell::new(0), OwnerCell::new(0)]));
     let capture = Capture(cells.clone());
-    let (ticket, handle) = WorkItem::new(move || capture.0.add(0)).split(None);
+    let (ticket, handle) = WorkItem::new(move || capture.0.add(0)).split(Origin::Elsewhere);
     let runner = thread::spawn(move || ticket.run());
     let canceller = {
         let handle = handle.clone();
@@ -51,7 +53,7 @@ fn run_cancel(told: bool) {
     if told {
         let (count, cells) = (count.clone(), cells.clone());
         handle.when_done(move || {
-            assert_eq!(cells.get(1), 1, "told before the captures were gone");
+            assert_eq!(cells.get(1), 1, "notified before the captures were gone");
             count.fetch_add(1, Relaxed);
         });
     } else {
@@ -75,11 +77,4 @@ fn cancel_against_run_against_wait() {
 #[test]
 fn cancel_against_run_against_notify() {
     check(2, || run_cancel(true));
-}
-
-#[test]
-fn cancel_against_run_bites() {
-    bites("work item: a cancelled one is done before its captures are gone", 2, || run_cancel(false));
-    bites("work item: the end rings no bell", 2, || run_cancel(false));
-    bites("work item: a late notify is kept", 2, || run_cancel(true));
 }

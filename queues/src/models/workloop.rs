@@ -1,5 +1,6 @@
-//! Whatever is submitted to a workloop runs once, in the order of its class, and the lane is never in its queue twice nor
-//! left out of it. Uses [`Classes`] and, for the queue, a [`Mailbox`] whose drain is that of `queue/core`.
+//! Every block that is submitted to a workloop runs once, in the order of its class, and the lane
+//! is neither in its queue twice nor left out of it. The models use [`Classes`] and, in place of
+//! the queue, a [`Mailbox`] whose drain is that of `queue/core`.
 
 use std::sync::Arc;
 
@@ -7,24 +8,24 @@ use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use loom::thread;
 
 use super::mailbox::Item;
-use super::{begin, bites, check};
-use crate::mailbox::Mailbox;
-use crate::sync::OwnerCell;
-use crate::workloop::classes::Classes;
+use super::{begin, check};
+use crate::base::mailbox::Mailbox;
+use crate::base::sync::OwnerCell;
+use crate::kinds::workloop::classes::Classes;
 
 struct Place {
     queue: Mailbox,
-    /// The node of the queue, which stands in for the lane while that runs.
+    /// The node of the queue, which takes the place of the lane while that runs.
     stub: Item,
     lane: Item,
     classes: Classes,
     blocks: [Item; 3],
-    /// Which block ran as which; in the queue's care.
+    /// Which block ran in which position; only the drainer of the queue touches it.
     order: OwnerCell<([usize; 3], usize)>,
     ran: [AtomicUsize; 3],
 }
 
-// SAFETY: that this is sound is what the models check.
+// SAFETY: the models check that this is sound.
 unsafe impl Sync for Place {}
 // SAFETY: as above.
 unsafe impl Send for Place {}
@@ -42,16 +43,17 @@ impl Place {
         })
     }
 
-    /// `Workloop::submit`; who turns the queue on drains it.
+    /// `Workloop::submit`; the thread that turns the queue on drains it.
     fn submit(&self, class: usize, block: usize) {
-        // SAFETY: each block is pushed once; with `push` the lane was off, so that it is in no list.
+        // SAFETY: each block is pushed once; with `push` the lane was off, so that it is in no
+        // list.
         unsafe {
             if self.classes.push(class, self.blocks[block].node()) && self.queue.push(self.lane.node(), || ()) {
                 self.drain();
             }
         }
         let ran = || self.ran[block].load(Relaxed) == 1;
-        assert!(!self.classes.is_idle() || ran(), "idle, and what this thread submitted did not run");
+        assert!(!self.classes.is_idle() || ran(), "idle, but the block of this thread did not run");
     }
 
     unsafe fn drain(&self) {
@@ -75,7 +77,7 @@ impl Place {
     }
 
     unsafe fn run(&self) {
-        // SAFETY: the lane's run, in the queue's care.
+        // SAFETY: only the drainer runs the lane.
         unsafe {
             let (class, block) = self.classes.take().expect("the lane is on because something waits");
             let which = (0..3).find(|&which| self.blocks[which].node() == block).expect("it is one of ours");
@@ -90,7 +92,7 @@ impl Place {
     }
 }
 
-/// Each thread submits blocks of these classes, numbered on.
+/// Each thread submits blocks of these classes; the blocks are numbered consecutively.
 fn submitted(each: &'static [&'static [usize]]) {
     let place = Place::new();
     let mut first = each[0].len();
@@ -133,12 +135,4 @@ fn submit_against_run_in_two_classes() {
 #[test]
 fn three_submitters() {
     check(2, || submitted(&[&[0], &[0], &[1]]));
-}
-
-#[test]
-fn submit_against_run_bites() {
-    bites("workloop: the lane goes off without a look", 3, || submitted(SAME));
-    bites("workloop: announcing does not release", 3, || submitted(DIFFERENT));
-    bites("workloop: a class is announced before its front is in place", 3, || submitted(SAME));
-    bites("workloop: idleness asks the word alone", 3, || submitted(SAME));
 }

@@ -1,10 +1,12 @@
-//! What the kernel is asked about a thread, and told of it.
+//! Questions to the kernel about a thread, and one wish.
 //!
-//! Is a thread that sits in one block computing, or is it blocked in the kernel? A blocked one leaves its core idle and
-//! deserves a stand-in at once; a computing one only so that others get their turn. Linux tells by the state letter of the
-//! thread; elsewhere the answer is "blocked", which costs a thread.
+//! Is a thread that sits in one block computing, or is it blocked in the kernel? A blocked one
+//! leaves its core idle and is replaced at once; a computing one only so that others get their
+//! turn. Linux tells by the state letter of the thread; elsewhere the answer is "blocked", which
+//! costs a thread.
 //!
-//! And how exact a timed wait shall be: Linux ends it up to 50 us late, so as to wake for several at once, unless it is told.
+//! The wish: timed waits end on time. By default Linux ends them up to 50 us late, so as to wake
+//! for several at once.
 
 /// Names a thread to the kernel, for as long as it lives.
 #[derive(Debug)]
@@ -18,7 +20,8 @@ impl ThreadState {
     pub(crate) fn of_this_thread() -> Self {
         #[cfg(target_os = "linux")]
         {
-            // SAFETY: a constant, terminated path; the descriptor is ours and closed on drop. -1 is kept as "unknown".
+            // SAFETY: a constant, terminated path; the descriptor is ours and closed on drop. -1 is
+            // kept as "unknown".
             let stat = unsafe { libc::open(c"/proc/thread-self/stat".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
             Self { stat }
         }
@@ -33,7 +36,8 @@ impl ThreadState {
             let mut text = [0u8; 64];
             // SAFETY: the buffer is ours and its length is given.
             let read = unsafe { libc::pread(self.stat, text.as_mut_ptr().cast(), text.len(), 0) };
-            // "tid (name) S ...": the name may hold anything, so the letter stands behind the last bracket.
+            // "tid (name) S ...": the name may hold anything, so the letter stands behind the last
+            // bracket.
             let text = &text[..usize::try_from(read).unwrap_or(0)];
             let letter = text.iter().rposition(|&byte| byte == b')').and_then(|at| text.get(at + 2));
             letter.is_none_or(|&letter| letter != b'R')
@@ -43,13 +47,15 @@ impl ThreadState {
     }
 }
 
-/// From now on the timed waits of this thread, and of threads that it starts, end as soon as the clock allows: who keeps the
-/// time for the timers must not be late himself, and leeway is what a timer says, not the system.
+/// From now on the timed waits of this thread, and of threads that it starts, end as soon as the
+/// clock allows: the keeper of the timers must not be late, and the leeway is the timer's choice,
+/// not the system's.
 pub(super) fn be_punctual() {
     #[cfg(target_os = "linux")]
     {
         const NANOSECONDS: libc::c_ulong = 1;
-        // SAFETY: it concerns this thread, takes no pointer, and a kernel that does not know it changes nothing.
+        // SAFETY: it concerns this thread, takes no pointer, and a kernel that does not know it
+        // changes nothing.
         unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, NANOSECONDS) };
     }
 }

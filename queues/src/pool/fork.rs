@@ -1,105 +1,75 @@
-//! A fork child has a copy of the memory and none of the threads: what it submits would never run, without a word.
+//! A fork child has a copy of the memory and none of the threads: what it submits would never run,
+//! without a word.
 //!
-//! The system calls back in the child. Each pool that came from the parent is marked there, in the word that every submit
-//! looks at anyway, so that nothing costs more; from then on it refuses, and who would wait is told. A runtime that the
-//! child makes itself is like any other.
+//! The system calls back in the child. Each pool that came from the parent is marked there, in the
+//! word that every submit looks at anyway, so that nothing costs more; from then on it refuses, and
+//! a wait ends with an error. A runtime that the child makes itself is like any other.
 //!
-//! Between the call before the fork and those after it the list is locked, so that the child finds it whole. Not a mutex of
-//! std's: its guard cannot be kept from one callback to the next.
+//! The list of pools is locked from before the fork until it was looked at, so that the child finds
+//! it whole.
 
-use std::cell::UnsafeCell;
-use std::sync::atomic::{
-    AtomicBool,
-    Ordering::{Acquire, Relaxed, Release},
-};
-use std::sync::{Arc, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use super::{FORKED, PULSE_HALTED, Pool};
+use super::{FORKED, Pool, TICK_HALTED};
+use crate::base::fork::{self, Kept};
 
-/// The pools of this process; std's atomics, because a `static` is made by a `const fn`.
-struct Pools {
-    locked: AtomicBool,
-    hooked: AtomicBool,
-    all: UnsafeCell<Vec<Weak<Pool>>>,
+/// The pools of this process. Std's lock, because a `static` is made by a `const fn`.
+static POOLS: Mutex<Vec<Weak<Pool>>> = Mutex::new(Vec::new());
+static KEPT: Kept<MutexGuard<'static, Vec<Weak<Pool>>>> = Kept::new();
+static HOOKED: AtomicBool = AtomicBool::new(false);
+/// A pool was made by this process itself.
+static MADE: AtomicBool = AtomicBool::new(false);
+/// How many forks this process is away from the first one that had a pool.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// Which process is this? For what is waited for in a child, and was submitted in its parent.
+pub(crate) fn forks() -> u32 {
+    // Relaxed: changed in a child's only thread.
+    FORKS.load(Relaxed)
 }
 
-// SAFETY: `all` is touched by whoever holds `locked`.
-unsafe impl Sync for Pools {}
+/// Was a runtime made in this process, since it was forked?
+pub(super) fn made_a_runtime() -> bool {
+    // Relaxed: said to people.
+    MADE.load(Relaxed)
+}
 
-static POOLS: Pools =
-    Pools { locked: AtomicBool::new(false), hooked: AtomicBool::new(false), all: UnsafeCell::new(Vec::new()) };
-
-impl Pools {
-    fn lock(&self) {
-        // Acquire: the list as the last holder left it; partner: the Release in `unlock`.
-        while self.locked.swap(true, Acquire) {
-            std::thread::yield_now();
-        }
-    }
-
-    fn unlock(&self) {
-        self.locked.store(false, Release);
-    }
+fn pools() -> MutexGuard<'static, Vec<Weak<Pool>>> {
+    POOLS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A fork child is to mark `pool`.
 pub(super) fn watch(pool: &Arc<Pool>) {
-    POOLS.lock();
-    // SAFETY: locked.
-    let all = unsafe { &mut *POOLS.all.get() };
+    MADE.store(true, Relaxed);
+    let mut all = pools();
     all.retain(|pool| pool.strong_count() > 0);
     all.push(Arc::downgrade(pool));
-    let hooked = POOLS.hooked.swap(true, Relaxed);
-    POOLS.unlock();
-    #[cfg(unix)]
-    if !hooked {
-        // SAFETY: the three functions live as long as the process and do nothing that a fork forbids: they take and let go
-        // of a flag, and store.
-        let error = unsafe { libc::pthread_atfork(Some(before), Some(after), Some(in_the_child)) };
-        if error != 0 {
-            log::warn!("a fork child will not be noticed: {}", std::io::Error::from_raw_os_error(error));
-        }
-    }
-    #[cfg(not(unix))]
-    let _ = hooked;
+    drop(all);
+    fork::hook(&HOOKED, before, after, in_the_child, "a fork child will not be noticed");
 }
 
-#[cfg(unix)]
 extern "C" fn before() {
-    POOLS.lock();
+    // SAFETY: before a fork, with the lock.
+    unsafe { KEPT.put(pools()) };
 }
 
-#[cfg(unix)]
 extern "C" fn after() {
-    POOLS.unlock();
+    // SAFETY: after the fork of `before`.
+    drop(unsafe { KEPT.take() });
 }
 
-#[cfg(unix)]
 extern "C" fn in_the_child() {
-    // SAFETY: locked by `before`, and this is the only thread.
-    for pool in unsafe { &*POOLS.all.get() } {
+    MADE.store(false, Relaxed);
+    FORKS.fetch_add(1, Relaxed);
+    // SAFETY: after the fork of `before`, in the only thread.
+    let all = unsafe { KEPT.take() };
+    for pool in all.iter().flat_map(|all| all.iter()) {
         if let Some(pool) = pool.upgrade() {
             pool.phase.store(FORKED, Relaxed);
-            pool.pulse.store(PULSE_HALTED, Relaxed);
+            pool.tick.store(TICK_HALTED, Relaxed);
             // Never freed here: locks in it may be held by threads that this process does not have.
             std::mem::forget(pool);
-        }
-    }
-    POOLS.unlock();
-}
-
-impl Pool {
-    /// Did this process come from a fork, and the pool with it?
-    pub(crate) fn is_forked(&self) -> bool {
-        self.phase.load(Relaxed) == FORKED
-    }
-
-    /// Why nothing is taken any more, to end a sentence.
-    pub(crate) fn why_refused(&self) -> &'static str {
-        if self.is_forked() {
-            "this process is a fork child, which has none of the runtime's threads; make a Runtime in the child, or exec"
-        } else {
-            "its runtime was shut down"
         }
     }
 }

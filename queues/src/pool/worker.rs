@@ -1,24 +1,23 @@
 //! The loop of one thread.
 
 use std::cell::Cell;
+use std::ops::Deref;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::choose::Choices;
 use super::cpu;
 use super::find::Own;
-use super::patience::Patience;
+use super::help::helped;
 use super::slot::Slot;
-use super::turns::Turns;
 use super::{Place, Pool};
-use crate::block::{self, Kind, Node, Runnable};
-use crate::catch;
-use crate::handoff::{Ended, Waiter};
-use crate::qos::Qos;
-use crate::sync::atomic::Ordering::{Acquire, Relaxed};
-
-/// How many runnables between two looks at the injector and the parker.
-const LOOK_AROUND: u32 = 61;
+use crate::base::block::{self, Kind, Node, Runnable};
+use crate::base::catch;
+use crate::base::handoff::{Ended, Waiter};
+use crate::base::qos::Qos;
+use crate::base::sync::atomic::Ordering::{Acquire, Relaxed};
 
 thread_local! {
     static LOCAL: Cell<*const Local> = const { Cell::new(ptr::null()) };
@@ -36,15 +35,14 @@ pub(crate) struct Local {
 /// The worker that this thread is, if it is one.
 #[inline]
 pub(super) fn local() -> Option<&'static Local> {
-    // SAFETY: `run` sets it to a `Local` on its own stack frame and clears it before the frame ends. The `'static` never
-    // leaves code that this thread runs meanwhile.
+    // SAFETY: `run` sets it to a `Local` on its own stack frame and clears it before the frame
+    // ends. The `'static` never leaves code that this thread runs meanwhile.
     unsafe { LOCAL.get().as_ref() }
 }
 
-/// The pool whose worker this thread is, and the parker that it holds.
+/// The pool whose blocks this thread runs, and the parker that it holds.
 pub(crate) fn current() -> Option<(Arc<Pool>, Option<usize>)> {
-    let local = local()?;
-    Some((local.pool.clone(), local.slot().parker()))
+    local().map(|local| (local.pool.clone(), local.slot().parker())).or_else(|| Some((helped()?.clone(), None)))
 }
 
 /// The parker that this thread holds, if it is a worker.
@@ -55,35 +53,17 @@ pub(crate) fn current_parker() -> Option<usize> {
 
 impl Local {
     pub(super) fn belongs_to(&self, pool: &Pool) -> bool {
-        NonNull::from(&*self.pool) == pool.as_ptr()
+        ptr::eq(&*self.pool, pool)
     }
 
     #[inline]
-    fn slot(&self) -> &Slot {
+    pub(super) fn slot(&self) -> &Slot {
         // SAFETY: a slot of `pool`, whose slots stay where they are as long as it lives.
         unsafe { self.place.as_ref() }
     }
 
     pub(super) fn pool(&self) -> &Pool {
         &self.pool
-    }
-
-    /// Makes `runnable` the next, if this thread has none, and may hide one: `false` if not.
-    #[inline]
-    pub(super) fn push_next(&self, runnable: Runnable) -> bool {
-        self.slot().is_running() && self.slot().exposed.set_next(runnable)
-    }
-
-    /// `true`: others can now see something more, and shall hear of it.
-    pub(super) fn push(&self, runnable: Runnable, place: Place) -> bool {
-        // Relieved it hides nothing: the monitor, which frees what only a stuck thread could take, may sleep meanwhile.
-        let place = if self.slot().is_running() { place } else { Place::Back };
-        match place {
-            Place::Next => return self.own.push_next(&self.slot().exposed, runnable),
-            Place::Back => self.own.push_back(runnable),
-            Place::Later => self.own.push_later(runnable),
-        }
-        place == Place::Back
     }
 
     /// Moves everything that waits on this thread where all can take it.
@@ -99,7 +79,8 @@ impl Local {
 pub(crate) struct Mark<'a>(&'a Slot);
 
 impl<'a> Mark<'a> {
-    /// For what runs on workers alone, such as a drain: with the pool of this one, which it keeps alive.
+    /// For what runs on workers alone, such as a drain: with the pool of this one, which it keeps
+    /// alive.
     ///
     /// # Panics
     /// On any other thread.
@@ -113,34 +94,25 @@ impl<'a> Mark<'a> {
     #[inline]
     pub(crate) fn block_here(site: &'static Location<'static>) {
         if let Some(local) = local() {
-            local.slot().mark_block(site);
+            local.slot().block(site);
         }
-    }
-
-    /// The lane that was marked last.
-    #[inline]
-    pub(crate) fn marked(self) -> *const Node {
-        self.0.marked_lane()
-    }
-
-    /// The lane whose blocks run from now on.
-    #[inline]
-    pub(crate) fn lane(self, lane: *const Node) {
-        self.0.mark_lane(lane);
-    }
-
-    /// A block begins.
-    #[inline]
-    pub(crate) fn block(self, site: &'static Location<'static>) {
-        self.0.mark_block(site);
     }
 }
 
-/// Runs `f`, which is going to block this thread (a file, a lock, a foreign call): if other blocks wait for a worker, a
-/// stand-in takes over at once, up to the runtime's cap of threads.
+impl Deref for Mark<'_> {
+    type Target = Slot;
+
+    #[inline]
+    fn deref(&self) -> &Slot {
+        self.0
+    }
+}
+
+/// Runs `f`, which is going to block this thread (a file, a lock, a foreign call): if other blocks
+/// wait for a worker, another thread takes over at once, up to the runtime's cap of threads.
 ///
-/// Without it a blocked worker is noticed too, by the monitor, after a millisecond or two. On threads that are not workers
-/// it just calls `f`.
+/// Without it a blocked worker is noticed too, by the monitor, after a millisecond or two. On
+/// threads that are not workers it just calls `f`.
 ///
 /// ```
 /// let queue = singletrack_queues::Queue::new("disk");
@@ -150,14 +122,14 @@ impl<'a> Mark<'a> {
 pub fn blocking<R>(f: impl FnOnce() -> R) -> R {
     if let Some(local) = local() {
         local.give_away();
-        if local.pool.has_work() && local.slot().is_running() {
-            local.pool.relieve(local.slot());
+        if local.pool.has_work() && local.slot().is_worker() {
+            local.pool.replace(|| local.slot().leave_parker());
         }
     }
     f()
 }
 
-/// Waits until `waiter` is told its end. It stands on this thread's stack, and must not go before.
+/// Waits until the end of `waiter`. It stands on this thread's stack, and must not go before.
 pub(crate) fn wait_for(waiter: &Waiter) -> Ended {
     waiter.spin().unwrap_or_else(|| catch::never_unwinds(|| blocking(|| waiter.park())))
 }
@@ -172,53 +144,34 @@ pub(super) fn run(pool: Arc<Pool>, slot: usize, post: Option<usize>) {
     pool.sleep.begin_search();
     // The monitor may have gone to sleep while this thread was being started.
     pool.monitor.running();
-    let turns = Turns::default();
-    let (around, class, patience, helps) = (false, Qos::Default, Patience::default(), None);
-    Worker {
-        local: &local,
-        pool: &pool,
-        place,
-        searching: true,
-        tick: 0,
-        pulse: 0,
-        turns,
-        around,
-        class,
-        patience,
-        helps,
-    }
-    .work();
+    let choices = Choices::new(slot);
+    Worker { local: &local, pool: &pool, place, searching: true, choices, class: Qos::Default, helps: None }.work();
     LOCAL.set(ptr::null());
     local.own.begin_round();
     while let Some(runnable) = local.own.pop(&place.exposed) {
         pool.discard(runnable);
     }
     place.vacate(local.own);
-    pool.crew_left(slot);
+    pool.thread_ended(slot);
 }
 
 struct Worker<'a> {
     local: &'a Local,
     pool: &'a Pool,
     place: &'a Slot,
-    /// Counted in `sleep` as one who looks for work.
+    /// Counted in `sleep` as a thread that looks for work.
     searching: bool,
-    tick: u32,
-    pulse: u64,
-    turns: Turns,
-    /// The injector's turn has come: kept until the default class has its own, which may be many turns later.
-    around: bool,
+    choices: Choices,
     /// Of the runnable that it took last.
     class: Qos,
-    patience: Patience,
-    /// The thread whose pieces it took last.
+    /// The thread whose forked task it took last.
     helps: Option<usize>,
 }
 
 impl Worker<'_> {
     fn work(&mut self) {
         loop {
-            if !self.place.is_worker() && self.shall_stand_back() && !self.stand_back() {
+            if self.place.is_extra() && self.pool.crowded.load(Relaxed) && !self.wait_for_post() {
                 return;
             }
             if let Some(runnable) = self.take() {
@@ -226,42 +179,37 @@ impl Worker<'_> {
                     self.found();
                 }
                 self.execute(runnable);
-                self.pool.timers.fire_due();
             } else if self.pool.is_stopped() {
                 return self.found();
-            } else if !self.place.is_hand() {
+            } else if !self.place.is_extra() {
                 self.sleep();
-            } else if !self.stand_back() {
+            } else if !self.wait_for_post() {
                 return;
             }
         }
     }
 
-    /// Relieved, or a hand too many: there is no parker to sleep at, and no need to run.
-    #[cold]
-    fn shall_stand_back(&self) -> bool {
-        self.place.is_relieved() || self.place.is_hand() && self.pool.is_crowded()
-    }
-
     #[inline(always)]
     fn take(&mut self) -> Option<Runnable> {
-        self.tick += 1;
-        let pulse = self.pool.pulse.load(Relaxed);
-        if self.tick >= LOOK_AROUND || pulse != self.pulse {
-            self.look_around(pulse);
+        let tick = self.pool.tick.load(Relaxed);
+        if self.choices.is_due(tick) {
+            self.look_around(tick);
         }
         if self.pool.is_graded() { self.take_graded() } else { self.take_default() }
     }
 
     // Not inlined: once in so many runnables.
     #[inline(never)]
-    fn look_around(&mut self, pulse: u64) {
-        (self.tick, self.pulse) = (0, pulse);
-        self.around = true;
-        // Runnables go first: as long as there are pieces, this is when those in other deques are looked for.
+    fn look_around(&mut self, tick: u64) {
+        self.choices.looks(tick);
+        // Runnables go first: as long as there are forked tasks, this is when runnables in other
+        // deques are looked for.
         self.helps = None;
         self.poll();
-        if self.local.own.has_later() && self.patience.is_over(pulse) {
+        self.pool.timers.fire_due();
+        self.choices.has_looked(self.place.blocks());
+        self.place.set_budget(self.choices.budget());
+        if !self.local.own.deferred.is_empty() && self.choices.round_is_due() {
             self.begin_round();
         }
     }
@@ -270,7 +218,7 @@ impl Worker<'_> {
     // Not inlined, so that a runtime without classes has one short path.
     #[inline(never)]
     fn take_graded(&mut self) -> Option<Runnable> {
-        let (qos, runnable) = self.turns.next().into_iter().find_map(|qos| {
+        let (qos, runnable) = self.choices.classes().into_iter().find_map(|qos| {
             let found = if qos == Qos::Default { self.take_default() } else { self.pool.shared.pop_as(qos) };
             found.map(|runnable| (qos, runnable))
         })?;
@@ -285,60 +233,60 @@ impl Worker<'_> {
     #[inline(always)]
     fn take_default(&mut self) -> Option<Runnable> {
         let (own, pool, exposed) = (&self.local.own, self.pool, &self.place.exposed);
-        if self.around {
-            self.around = false;
-            if let Some(runnable) = own.pop_shared(&pool.shared) {
-                return Some(runnable);
-            }
+        if self.choices.injector_first()
+            && let Some(runnable) = own.pop_shared(&pool.shared)
+        {
+            return Some(runnable);
+        }
+        if self.choices.slot_first()
+            && let Some(runnable) = exposed.take_next()
+        {
+            return Some(runnable);
         }
         if let Some(runnable) = own.pop(exposed) {
             return Some(runnable);
         }
         if let Some(victim) = self.helps {
-            // There may be many more, and a search for each would cost more than a small piece.
-            match pool.slots[victim].exposed.take_piece() {
+            // There may be many more, and a search for each would cost more than a small task.
+            match pool.slots[victim].exposed.steal_forked() {
                 None => self.helps = None,
-                piece => return piece,
+                task => return task,
             }
         }
         if !self.searching {
             self.searching = true;
             pool.sleep.begin_search();
         }
-        let found = own.pop_shared(&pool.shared).or_else(|| {
-            let others =
-                |index: usize| (index != self.local.slot).then(|| &*pool.slots[index]).map(|slot| &slot.exposed);
-            let used = pool.used.load(Acquire);
-            own.steal(used, others).or_else(|| {
-                let (victim, piece) = own.steal_piece(used, others)?;
+        if let Some(runnable) = own.pop_shared(&pool.shared) {
+            return Some(runnable);
+        }
+        let victims = self.choices.victims(pool.used.load(Acquire)).filter(|&index| index != self.local.slot);
+        if let Some(runnable) = own.steal(victims.clone().map(|index| &pool.slots[index].exposed)) {
+            return Some(runnable);
+        }
+        for victim in victims {
+            if let Some(task) = pool.slots[victim].exposed.steal_forked() {
                 self.helps = Some(victim);
-                Some(piece)
-            })
-        });
-        if found.is_none() && own.has_later() { self.take_later() } else { found }
-    }
-
-    /// There is nothing but what this thread put off: that, unless something came meanwhile.
-    #[inline(never)]
-    fn take_later(&mut self) -> Option<Runnable> {
-        let (own, pool, exposed) = (&self.local.own, self.pool, &self.place.exposed);
-        if self.patience.looks_once_more() {
-            self.tick = 0;
-            self.poll();
-            if let Some(runnable) = own.pop(exposed) {
-                return Some(runnable);
+                return Some(task);
             }
         }
+        if own.deferred.is_empty() { None } else { self.take_deferred() }
+    }
+
+    /// There is nothing but what this thread deferred: that, behind what comes at the last moment.
+    #[inline(never)]
+    fn take_deferred(&mut self) -> Option<Runnable> {
+        self.poll();
         self.begin_round();
-        let runnable = own.pop(exposed);
-        if own.has_stealable() {
-            pool.notify();
+        let runnable = self.local.own.pop(&self.place.exposed);
+        if self.place.exposed.has_stealable() {
+            self.pool.notify();
         }
         runnable
     }
 
     fn begin_round(&mut self) {
-        self.patience = Patience::default();
+        self.choices.round_begins();
         self.local.own.begin_round();
     }
 
@@ -356,8 +304,8 @@ impl Worker<'_> {
     }
 
     fn execute(&self, Runnable(node): Runnable) {
-        // SAFETY: taken out of the pool, so this thread is its one holder. A lane looks after itself; a one-shot block is
-        // run and finished here, or discarded.
+        // SAFETY: taken out of the pool, so this thread is its one holder. A lane looks after
+        // itself; a one-shot block is run and finished here, or discarded.
         unsafe {
             let vtable = node.as_ref().vtable;
             if vtable.kind == Kind::Lane {
@@ -366,10 +314,10 @@ impl Worker<'_> {
                 self.pool.discard(Runnable(node));
             } else {
                 let site = node.as_ref().site;
-                Mark(self.place).block(site);
+                self.place.block(site);
                 if let Some(payload) = (vtable.run)(node) {
                     self.pool.counts.panics.fetch_add(1, Relaxed);
-                    catch::report("(no queue)", site, payload);
+                    catch::report_panic("(no queue)", site, payload);
                 }
                 (vtable.finish)(node);
             }
@@ -377,42 +325,43 @@ impl Worker<'_> {
         self.place.mark_site(ptr::null());
     }
 
-    /// Sleeps at the parker until there may be something to do. The thread is searching before and after.
+    /// Sleeps at the parker until there may be something to do. The thread is searching before and
+    /// after.
     fn sleep(&mut self) {
         let (pool, place) = (self.pool, self.place);
-        // Otherwise relieved between two blocks, by a monitor that saw this thread without a processor for long.
+        // Otherwise it was replaced between two blocks, by a monitor that saw this thread without a
+        // processor for long.
         let Some(parker) = place.park() else { return };
         pool.sleep.fall_asleep(parker);
         let mut asleep = true;
         let mut awake = || {
-            pool.timers.release(parker);
-            pool.sleep.wake_up(parker);
-            place.run_with(Some(parker));
-            asleep = false;
-        };
-        // The look after `fall_asleep`, without which a wake-up could be lost; see SLEEP.md.
-        if pool.has_work() || pool.is_stopped() || pool.ends_if_abandoned() {
-            awake();
-        } else {
-            let timeout = pool.timers.keep(parker);
-            if !timeout.is_some_and(|timeout| timeout.is_zero()) {
-                pool.parkers[parker].park(timeout, &mut awake);
-            }
-            if asleep {
+            if std::mem::take(&mut asleep) {
                 pool.timers.release(parker);
                 pool.sleep.wake_up(parker);
                 place.run_with(Some(parker));
             }
+        };
+        // The look after `fall_asleep`, without which a wake-up could be lost; see SLEEP.md.
+        if !(pool.has_work() || pool.is_stopped() || pool.ends_if_abandoned()) {
+            let timeout = pool.timers.keep(parker);
+            if timeout != Some(Duration::ZERO) {
+                pool.parkers[parker].park(timeout, &mut awake);
+            }
         }
+        // Unless the parker has said so.
+        awake();
         pool.monitor.running();
         pool.timers.fire_due();
+        self.choices.wakes(place.blocks());
     }
 
-    /// Becomes a spare, after a stand-in took over or as a hand that is not needed. `false`: the thread shall end.
-    fn stand_back(&mut self) -> bool {
+    /// Without a parker and with nothing to do, or one thread too many. `false`: the thread must
+    /// end.
+    #[cold]
+    fn wait_for_post(&mut self) -> bool {
         self.found();
         self.local.give_away();
-        let stays = self.pool.crew_stand_back(self.local.slot);
+        let stays = self.pool.wait_for_post(self.local.slot);
         if stays {
             self.searching = true;
             self.pool.sleep.begin_search();

@@ -1,16 +1,15 @@
-//! "This code runs on that queue": checked, with a panic that says what to do.
+//! "This code runs on that queue": checked, with a panic that names the remedy.
 //!
 //! Not for: deciding what to do ([`Queue::is_current`] answers without a panic).
 
 use std::panic::Location;
 
-use super::concurrent::Body;
-use super::target::Level;
+use super::level::Level;
 use super::{Queue, current};
 
 impl Queue {
-    /// Checks that the calling thread is in a block of this queue, or of a queue that targets it; a block further out, in
-    /// which this one is a `sync`, counts as well.
+    /// Checks that the calling thread is in a block of this queue, or of a queue that targets it. A
+    /// block further out, in which this one is a `sync`, counts as well.
     ///
     /// ```
     /// let queue = singletrack_queues::Queue::new("model");
@@ -20,13 +19,15 @@ impl Queue {
     ///
     /// # Panics
     /// With a sentence that names the queue and the place, if it is not.
+    #[doc(alias = "dispatch_assert_queue")]
+    #[doc(alias = "dispatch_assert_queue_debug")]
     #[track_caller]
     pub fn assert_on(&self) {
-        assert_on(self.core().level(), Location::caller());
+        assert_on(self.level(), Location::caller());
     }
 
-    /// Checks that the calling thread is not in a block of this queue, or of a queue that targets it: for code that would
-    /// wait for it.
+    /// Checks that the calling thread is not in a block of this queue, or of a queue that targets
+    /// it. For code that would wait for the queue.
     ///
     /// ```
     /// let queue = singletrack_queues::Queue::new("model");
@@ -35,13 +36,24 @@ impl Queue {
     ///
     /// # Panics
     /// With a sentence that names the queue and the place, if it is.
+    #[doc(alias = "dispatch_assert_queue_not")]
+    #[doc(alias = "dispatch_assert_queue_not_debug")]
     #[track_caller]
     pub fn assert_not_on(&self) {
-        assert_not_on(self.core().level(), Location::caller());
+        assert_not_on(self.level(), Location::caller());
     }
 
-    /// As [`assert_on`](Self::assert_on): a block of a serial queue is alone in it. For code that is given either kind of
-    /// queue.
+    /// As [`assert_on`](Self::assert_on), because a block of a serial queue is always alone in it.
+    /// For code that works with either kind of queue.
+    ///
+    /// ```
+    /// use singletrack_queues::Queue;
+    ///
+    /// let log = Queue::new("log");
+    /// log.sync(|| {
+    ///     log.assert_barrier(); // nothing else of the queue runs now
+    /// });
+    /// ```
     ///
     /// # Panics
     /// As for `assert_on`.
@@ -51,24 +63,24 @@ impl Queue {
     }
 }
 
-pub(crate) fn assert_on(level: Level<'_>, site: &'static Location<'static>) {
-    if !current::is_inside(level) {
+pub(crate) fn assert_on(level: &dyn Level, site: &'static Location<'static>) {
+    if current::entered(level).is_none() {
         not_on("assert_on", "a block", level.label(), site, "run it in a sync");
     }
 }
 
-pub(crate) fn assert_not_on(level: Level<'_>, site: &'static Location<'static>) {
-    if current::is_inside(level) {
+pub(crate) fn assert_not_on(level: &dyn Level, site: &'static Location<'static>) {
+    if current::entered(level).is_some() {
         panic!(
-            "assert_not_on at {site}: this thread is in a block of \"{}\", or of a queue that targets it; submit this to \
+            "assert_not_on at {site}: this thread is in a block of {:?}, or of a queue that targets it; submit this to \
              another queue",
             level.label()
         )
     }
 }
 
-/// Of a concurrent queue.
-pub(crate) fn assert_barrier(queue: &Body, site: &'static Location<'static>) {
+/// The same check for a concurrent queue.
+pub(crate) fn assert_barrier(queue: &dyn Level, site: &'static Location<'static>) {
     if !current::is_barrier_of(queue) {
         not_on("assert_barrier", "a barrier", queue.label(), site, "run it in a barrier_sync");
     }
@@ -76,10 +88,10 @@ pub(crate) fn assert_barrier(queue: &Body, site: &'static Location<'static>) {
 
 #[cold]
 fn not_on(call: &str, what: &str, label: &str, site: &'static Location<'static>, remedy: &str) -> ! {
-    let inside = current::with_current(|level| format!("in a block of \"{}\"", level.label()));
+    let inside = current::with_current(|level| format!("in a block of {:?}", level.label()));
     let inside = inside.as_deref().unwrap_or("in no queue's block");
     panic!(
-        "{call} at {site}: this thread is not in {what} of \"{label}\" but {inside}; submit this to \"{label}\" as {what}, \
+        "{call} at {site}: this thread is not in {what} of {label:?} but {inside}; submit this to {label:?} as {what}, \
          or {remedy}"
     )
 }

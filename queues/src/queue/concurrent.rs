@@ -1,12 +1,15 @@
-//! The body of a concurrent queue: who is let in at once, who is listed, who leaves.
+//! The body of a concurrent queue: which blocks it lets in at once, which it lists, and what
+//! happens when one leaves.
 //!
-//! While no barrier is about and the width is not full, a block goes straight to the target and a `sync` just counts itself
-//! in (`gate`). Whoever finds the gate shut goes to the mailbox, and so does everything behind it; the drain (`drain`)
-//! lets what is listed in, one by one, and leaves when it meets something that has to wait.
+//! While there is no barrier and the width is not full, a block goes straight to the target, and a
+//! `sync` just counts itself in (`gate`). A node that finds the gate shut goes to the mailbox, and
+//! so does everything behind it. The drain (`drain`) lets the listed nodes in, one by one, and
+//! leaves when it meets one that has to wait.
 //!
-//! What is let in goes up to the target, and is in until it has run or was dropped: a block until its closure has ended, a
-//! queue that targets this one until its turn has ended. With a concurrent target it takes part there as well, from the
-//! moment that it is let in *here*: it leaves both when it ends.
+//! A node that is let in goes up to the target. It is in until it has run or was dropped: a block
+//! until its closure has ended, a queue that targets this one until its turn has ended. With a
+//! concurrent target it takes part there as well, from the moment that it is let in *here*. It
+//! leaves both when it ends.
 //!
 //! | queue | its blocks | its barriers | its `sync` |
 //! |---|---|---|---|
@@ -14,94 +17,83 @@
 //! | targets a serial queue | one at a time, with those of the target | the same, after all before | as a `sync` of the target |
 //! | targets a concurrent queue | beside others, within both widths | alone here, an ordinary block there | level by level |
 //!
-//! Suspended or inactive, it is listed once more by each suspension, so that nobody finds the gate open. What was let in
-//! before still runs.
+//! Each suspension, and the inactive state, adds one to the listed count, so that no node finds the
+//! gate open. Nodes that were let in before still run.
 
+pub(crate) mod barriers;
 pub(crate) mod drain;
 pub(crate) mod gate;
-mod grant;
 mod sync;
 
 use std::borrow::Cow;
-use std::fmt;
+use std::ops::Deref;
 use std::panic::Location;
 use std::ptr::NonNull;
-use std::sync::Arc;
 
-use super::current::{self, Frame, Needs};
-use super::lift::Lifts;
-use super::specific::Specifics;
-use super::target::{Level, Target};
-use crate::block::{self, Node, Runnable};
-use crate::catch::{self, Payload};
-use crate::mailbox::Mailbox;
-use crate::pool::{Place, Pool};
-use crate::qos::Qos;
-use crate::state::{Resumed, State};
-use crate::sync::atomic::{
-    AtomicUsize,
-    Ordering::{Acquire, Relaxed, Release},
-    fence,
-};
+use super::current::Frame;
+use super::level::{Head, Kept, Level, Target};
+use super::life::Handle;
+use super::waiting::WaitingBlock;
+use crate::base::block::{self, Node, Runnable};
+use crate::base::catch;
+use crate::base::qos::Qos;
+use crate::base::state::State;
+use crate::base::sync::MayEnd;
+use crate::pool::Place;
+use barriers::Barriers;
 use gate::Gate;
 
-/// See the module. Always in an `Arc`: blocks that are in hold a count, and so does the drain.
+/// See the module. Blocks that are in keep it, and so does the drain.
+#[repr(transparent)]
+pub(crate) struct Body(MayEnd<Inner>);
+
+/// The pool holds the node of the head while the mailbox is not empty.
 #[repr(C)]
-pub(crate) struct Body {
-    /// What the pool holds while the mailbox has something, and the stub of the mailbox while it drains; first, so that a
-    /// pointer to it is a pointer to the queue.
-    node: Node,
-    mail: Mailbox,
+pub(crate) struct Inner {
+    head: Head,
     pub(crate) gate: Gate,
-    pub(super) target: Target,
-    state: State,
-    handles: AtomicUsize,
-    qos: Qos,
-    lifts: Lifts,
-    label: Cow<'static, str>,
-    pub(super) specifics: Specifics,
+    pub(crate) barriers: Barriers,
 }
 
-impl Body {
-    pub(crate) fn label(&self) -> &str {
-        &self.label
-    }
+impl Deref for Body {
+    type Target = Inner;
 
-    pub(crate) fn target(&self) -> &Target {
-        &self.target
+    #[inline(always)]
+    fn deref(&self) -> &Inner {
+        &self.0
     }
+}
 
-    pub(crate) fn pool(&self) -> &Arc<Pool> {
-        self.target.pool()
+impl Deref for Inner {
+    type Target = Head;
+
+    #[inline(always)]
+    fn deref(&self) -> &Head {
+        &self.head
     }
+}
 
-    /// The class that it was given.
-    pub(crate) fn qos(&self) -> Qos {
-        self.qos
-    }
-
-    /// The class in which it lets something in now: its own, or that of a thread that waits for it.
+impl Level for Body {
     #[inline]
-    fn class(&self) -> Qos {
-        self.lifts.highest().map_or(self.qos, |lifted| lifted.max(self.qos))
+    fn head(&self) -> &Head {
+        self
     }
 
-    fn lane(&self) -> NonNull<Node> {
-        NonNull::from(self).cast()
+    fn is_serial(&self) -> bool {
+        false
     }
 
-    #[cold]
-    fn report(&self, site: &'static Location<'static>, payload: Payload) {
-        self.pool().count_panic();
-        catch::report(&self.label, site, payload);
+    fn width(&self) -> u32 {
+        self.gate.width()
     }
 
-    /// A node comes: it goes up if the gate is open, and is listed otherwise.
-    ///
-    /// # Safety
-    /// As for [`Target::push`].
-    pub(super) unsafe fn enter(&self, node: NonNull<Node>, place: Place, qos: Qos) {
-        // SAFETY: the caller's promise. Let in, it may end the last thing that keeps this queue: nothing is touched then.
+    fn has_one_place_taken(&self) -> bool {
+        self.gate.is_taken_by_one()
+    }
+
+    unsafe fn push(&self, node: NonNull<Node>, place: Place, qos: Qos) {
+        // SAFETY: the caller's promise. A node that is let in may end the last reference to this
+        // queue: nothing is touched then.
         unsafe {
             if self.gate.try_read() {
                 self.target.push(node, place, qos.max(self.class()));
@@ -111,192 +103,85 @@ impl Body {
         }
     }
 
-    /// Somebody who is in waits for a node that is to come in, here and in what this targets. The target first, as who leaves
-    /// leaves it first. `false`: nobody is in.
-    pub(super) fn try_join(&self) -> bool {
-        if let Target::Concurrent(up) = &self.target
-            && !up.try_join()
-        {
+    #[inline]
+    fn leave(&self) {
+        self.leave_target();
+        self.leaves(self.gate.read_ends());
+    }
+
+    fn count_reader(&self) {
+        self.gate.count_reader();
+        self.count_reader_in_target();
+    }
+
+    // The target comes first, because a node that leaves leaves the target first.
+    fn try_join(&self) -> bool {
+        let target = self.target.level();
+        if target.is_some_and(|target| !target.try_join()) {
             return false;
         }
         let joined = self.gate.try_join();
         if !joined {
-            self.target.leave();
+            self.leave_target();
         }
         joined
     }
 
-    /// What [joined](Self::try_join) goes to where it runs.
-    ///
-    /// # Safety
-    /// As for [`Target::push`].
-    pub(super) unsafe fn push_up(&self, node: NonNull<Node>, place: Place, qos: Qos) {
+    unsafe fn push_joined(&self, node: NonNull<Node>, place: Place, qos: Qos) {
+        let qos = qos.max(self.class());
         // SAFETY: the caller's promise.
         unsafe {
             match &self.target {
-                Target::Concurrent(up) => up.push_up(node, place, qos.max(self.class())),
-                target => target.push(node, place, qos.max(self.class())),
+                Target::Queue(target) => target.push_joined(node, place, qos),
+                pool => pool.push(node, place, qos),
             }
         }
     }
 
-    /// Puts a node into the mailbox; whoever turns it on sends the drain.
-    ///
-    /// # Safety
-    /// As for [`Mailbox::push`].
-    unsafe fn list(&self, node: NonNull<Node>) {
-        self.gate.list();
-        // SAFETY: the caller's promise. Whoever turned the mailbox on has the drain right: what is in it cannot end, and
-        // with that neither can this queue, before the drain was sent. The drain's own count is taken back when the mailbox
-        // turned idle; the body is in an `Arc`.
-        unsafe {
-            if self.mail.push(node, || ()) {
-                Arc::increment_strong_count(self);
-                self.send_drain(Place::Next);
-            }
-        }
-    }
-
-    /// Sends the drain, whose count exists. It runs on the pool, whatever the target is: it only lets others in.
-    fn send_drain(&self, place: Place) {
+    // It runs on the pool, whatever the target is: it only lets nodes in.
+    fn send(&self, place: Place) {
         self.pool().submit_as(Runnable(self.lane()), place, self.class());
     }
 
-    /// What came in as a reader leaves, the target first, so that the next one finds room there.
-    #[inline]
-    pub(super) fn reader_leaves(&self) {
-        self.target.leave();
-        self.leave(self.gate.read_ends());
-    }
-
-    /// What came in as `WRITER` leaves.
-    fn writer_leaves(&self) {
-        self.target.leave();
-        self.leave(self.gate.write_ends());
-    }
-
-    #[inline]
-    fn leave(&self, sends_drain: bool) {
-        if sends_drain {
-            self.send_drain(Place::Next);
-            self.pool().waited_outside();
-        }
-    }
-
-    fn suspend(&self) -> bool {
-        // Before it counts: from then on nobody finds the gate open, until the `unlist` behind the resume.
+    // Each suspension counts as listed, so that no node finds the gate open.
+    fn shut(&self) {
         self.gate.list();
-        let counted = self.state.suspend();
-        if !counted {
-            self.gate.unlist();
-        }
-        counted
     }
 
-    fn resumed(&self, how: Resumed) -> bool {
-        if how == Resumed::NotSuspended {
-            return false;
-        }
-        self.gate.unlist();
-        if how == Resumed::Schedule {
-            self.send_held();
-        }
-        true
+    fn open(&self, suspensions: u32) {
+        (0..suspensions).for_each(|_| self.gate.unlist());
     }
 
-    /// The drainer had left it, held: it goes on.
-    fn send_held(&self) {
-        // A shutdown may have taken it out of the list, and with it the drain right.
-        if self.pool().held.take(self.lane()) {
-            self.send_drain(Place::Back);
-        }
+    fn hold(&self, barrier: bool, site: &'static Location<'static>, f: &mut dyn FnMut()) -> bool {
+        self.hold_chain(barrier, site, f)
     }
 
-    /// The last handle is gone: what is held runs.
-    #[cold]
-    fn retire(&self) {
-        // If that ends the last of it, nothing but this holds the pool.
-        let _pool = self.pool().clone();
-        let before = self.state.clear();
-        // What it was listed for is not taken back: nobody comes any more.
-        if before.drainer_left || (before.suspended || before.inactive) && !self.mail.is_idle() {
-            let why = if before.inactive { "before it was activated" } else { "while suspended" };
-            log::warn!("queue \"{}\" lost its last handle {why}; what it holds runs now", self.label);
-        }
-        if before.drainer_left {
-            self.send_held();
-        }
+    fn wait(&self, barrier: bool, site: &'static Location<'static>, f: &mut (dyn FnMut() + Send)) {
+        self.wait_for_room(barrier, site, f);
     }
-}
 
-impl Drop for Body {
-    fn drop(&mut self) {
-        // A shutdown that looks at what threads are in may have read the label through this body a moment ago.
+    unsafe fn push_and(&self, node: NonNull<Node>, barrier: bool, wait: &mut dyn FnMut()) {
+        // SAFETY: the caller's promise.
+        let (waiting, site) = unsafe { (WaitingBlock::new(node), node.as_ref().site) };
+        if barrier {
+            self.barrier(move || waiting.run(), site);
+        } else {
+            self.submit(move || waiting.run(), Qos::current(), site);
+        }
+        wait();
+    }
+
+    unsafe fn end(&self) {
+        // A shutdown that reports the blocks of its threads may have read the label through this
+        // body a moment ago.
         self.pool().before_free();
+        // SAFETY: made by `Box` in `new`, and nothing keeps it any more.
+        drop(unsafe { Box::from_raw(NonNull::from(self).as_ptr()) });
     }
 }
 
-/// A reader that holds a count of the body leaves on drop.
-struct InRead(Arc<Body>);
-
-impl Drop for InRead {
-    #[inline]
-    fn drop(&mut self) {
-        self.0.reader_leaves();
-    }
-}
-
-/// As [`InRead`], for a barrier that the drain does not run itself.
-struct InWrite(Arc<Body>);
-
-impl Drop for InWrite {
-    fn drop(&mut self) {
-        self.0.writer_leaves();
-    }
-}
-
-/// A queue has its turn in a concurrent one: it leaves on drop.
-pub(super) struct LaneTurn {
-    _inside: InRead,
-}
-
-/// A counted handle of a user, or of a queue that targets this one.
-pub(crate) struct Handle(Arc<Body>);
-
-impl fmt::Debug for Handle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("label", &self.label()).finish_non_exhaustive()
-    }
-}
-
-impl std::ops::Deref for Handle {
-    type Target = Body;
-
-    #[inline]
-    fn deref(&self) -> &Body {
-        &self.0
-    }
-}
-
-impl Clone for Handle {
-    fn clone(&self) -> Self {
-        // Relaxed: a new handle is made from one that exists.
-        self.handles.fetch_add(1, Relaxed);
-        Self(self.0.clone())
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        // Release: what was done through this handle happens before the end; partner: the fence.
-        if self.handles.fetch_sub(1, Release) == 1 {
-            fence(Acquire);
-            self.retire();
-        }
-    }
-}
-
-impl Handle {
+impl Body {
+    /// Its first handle.
     pub(crate) fn new(
         label: Cow<'static, str>,
         target: Target,
@@ -304,84 +189,154 @@ impl Handle {
         state: State,
         qos: Qos,
         site: &'static Location<'static>,
-    ) -> Self {
-        let (node, mail, gate) = (Node::new(&Body::VTABLE, site), Mailbox::new(), Gate::new(width));
+    ) -> Handle<Self> {
+        let gate = Gate::new(width);
         if !state.is_clear() {
             gate.list();
         }
-        let (handles, lifts, specifics) = (AtomicUsize::new(1), Lifts::default(), Specifics::default());
-        if qos != Qos::Default {
-            target.pool().grade();
-        }
-        Self(Arc::new(Body { node, mail, gate, target, state, handles, qos, lifts, label, specifics }))
+        let head = Head::new(&Self::VTABLE, label, target, state, qos, site);
+        let inner = Inner { head, gate, barriers: Barriers::new() };
+        // SAFETY: a fresh queue has one handle.
+        unsafe { Handle::counted(NonNull::from(Box::leak(Box::new(Self(MayEnd::new(inner)))))) }
     }
 
-    /// For a queue that targets this one, and has its turn in it.
-    pub(super) fn lane_turn(&self) -> LaneTurn {
-        LaneTurn { _inside: InRead(self.0.clone()) }
+    fn lane(&self) -> NonNull<Node> {
+        NonNull::from(self).cast()
+    }
+
+    fn kept(&self) -> Kept<Self> {
+        Kept::new(self)
+    }
+
+    /// The frame of a block, or of a barrier.
+    #[inline]
+    fn frame(&self, barrier: bool) -> Frame {
+        if barrier { Frame::alone(self) } else { Frame::beside(self) }
+    }
+
+    /// Puts a node into the mailbox. The pusher that turns the mailbox on sends the drain.
+    ///
+    /// # Safety
+    /// As for [`Mailbox::push`](crate::base::mailbox::Mailbox::push).
+    unsafe fn list(&self, node: NonNull<Node>) {
+        self.gate.list();
+        // SAFETY: the caller's promise. The pusher that turned the mailbox on has the drain right.
+        // Nodes in the mailbox cannot end before the drain was sent, so this queue cannot end
+        // either.
+        unsafe {
+            if self.mail.push(node, || ()) {
+                // The drain's own reference, which the drain drops when the mailbox turned idle.
+                std::mem::forget(self.kept());
+                self.send(Place::Next);
+            }
+        }
+    }
+
+    fn leave_target(&self) {
+        if let Some(target) = self.target.level() {
+            target.leave();
+        }
+    }
+
+    fn count_reader_in_target(&self) {
+        if let Some(target) = self.target.level() {
+            target.count_reader();
+        }
+    }
+
+    /// A node that came in as `WRITER` leaves. It leaves the target first, so that the next node
+    /// finds room there.
+    fn writer_leaves(&self) {
+        self.leave_target();
+        self.leaves(self.gate.write_ends());
+    }
+
+    #[inline]
+    fn leaves(&self, sends_drain: bool) {
+        if sends_drain {
+            self.send(Place::Next);
+            self.pool().waited_outside();
+        }
+    }
+
+    /// Submits a block that runs beside others, if anything is taken any more.
+    pub(crate) fn submit_or_drop<F>(&self, f: F, qos: Qos, site: &'static Location<'static>)
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        if self.refused(site) {
+            // Quietly: this may be a timer that fires, on a thread of the runtime.
+            return catch::drop_quietly(f);
+        }
+        self.submit(f, qos, site);
     }
 
     /// Submits a block that runs beside others.
-    pub(crate) fn submit<F: FnOnce() + Send + 'static>(&self, f: F, qos: Qos, site: &'static Location<'static>) {
+    pub(crate) fn submit<F>(&self, f: F, qos: Qos, site: &'static Location<'static>)
+    where
+        F: FnOnce() + Send + 'static,
+    {
         // Made here, so that a block that is let in and then dropped unrun leaves too.
-        let inside = InRead(self.0.clone());
-        let read = move || {
-            let inside = inside;
-            let frame = Frame::concurrent(&*inside.0, false);
-            let _entered = frame.enter();
-            if let Err(payload) = catch::catch(f) {
-                inside.0.report(site, payload);
-            }
-        };
+        let read = Read { f, inside: InRead(self.kept()) };
         // SAFETY: a fresh block, which leaves when its closure has run or was dropped.
-        unsafe { self.enter(block::block(read, site), Place::Back, qos) };
+        unsafe { self.push(block::block(move || read.run(site), site), Place::Back, qos) };
     }
 
     /// Submits a barrier.
     pub(crate) fn barrier<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) {
         // SAFETY: a fresh block.
         unsafe { self.list(block::barrier(f, site)) };
+        self.barriers.list();
     }
 
-    /// As for a serial queue; `false`: suspended too often.
-    pub(crate) fn suspend(&self) -> bool {
-        self.0.suspend()
+    /// Submits a barrier, if anything is taken any more.
+    pub(crate) fn barrier_or_drop<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) {
+        if self.refused(site) {
+            return catch::drop_quietly(f);
+        }
+        self.barrier(f, site);
     }
 
-    /// `false`: it was not suspended.
-    pub(crate) fn resume(&self) -> bool {
-        self.resumed(self.state.resume())
-    }
-
-    pub(crate) fn activate(&self) {
-        self.resumed(self.state.activate());
-    }
-
-    /// The narrowest of the chain.
+    /// The smallest width in the chain.
     pub(crate) fn room(&self) -> usize {
-        let width = |level| match level {
-            Level::Serial(_) => 1,
-            Level::Concurrent(body) => body.gate.width() as usize,
-        };
-        self.level().chain().map(width).min().unwrap_or(1)
+        let level: &dyn Level = self;
+        level.chain().map(Level::width).min().unwrap_or(1) as usize
     }
+}
 
-    pub(crate) fn level(&self) -> Level<'_> {
-        Level::Concurrent(self)
+/// A reader that keeps the body. It leaves on drop.
+struct InRead(Kept<Body>);
+
+impl Drop for InRead {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.leave();
     }
+}
 
-    /// Is the calling thread in a block that has to end before this queue can run another, or a barrier?
-    pub(crate) fn waits_for_this_thread(&self, barrier: bool) -> bool {
-        current::blocks_on(self.level(), barrier).is_some()
+/// A block that is no barrier. Its closure is dropped first, run or not: a queue outlives its
+/// blocks.
+struct Read<F> {
+    f: F,
+    inside: InRead,
+}
+
+impl<F: FnOnce()> Read<F> {
+    fn run(self, site: &'static Location<'static>) {
+        let Self { f, inside } = self;
+        let frame = inside.0.frame(false);
+        let _entered = frame.enter();
+        if let Err(payload) = catch::catch(f) {
+            inside.0.report(site, payload);
+        }
     }
+}
 
-    /// What a block that is submitted now needs, if the calling thread is in the way.
-    pub(crate) fn needs_this_thread(&self) -> Option<Needs> {
-        Needs::of_this_thread(self.level())
-    }
+/// As [`InRead`], for a barrier that the drain does not run itself.
+struct InWrite(Kept<Body>);
 
-    /// Is this thread in a block of it, or of a queue that targets it? `Some(true)`: in its barrier.
-    pub(crate) fn entered(&self) -> Option<bool> {
-        current::entered(self)
+impl Drop for InWrite {
+    fn drop(&mut self) {
+        self.0.writer_leaves();
     }
 }

@@ -1,132 +1,145 @@
-//! The body of a serial queue: push, drain, suspend.
+//! The body of a serial queue: push, drain.
 //!
-//! Not for: how it comes to run (`schedule`), handles and the end of its memory (`life`).
+//! Not for: how it is scheduled (`schedule`), its handles and the end of its memory (`life`).
 
 use std::borrow::Cow;
-#[cfg(not(queues_loom))]
-use std::mem::offset_of;
+use std::ops::Deref;
 use std::panic::Location;
 use std::ptr::NonNull;
-use std::sync::Arc;
 
 use super::current::{self, Frame};
-use super::label::Label;
-use super::lift::Lifts;
-use super::specific::Specifics;
-use super::target::{Level, Target};
-use super::ticket::Ticket;
-use crate::block::{self, Kind, Node, VTable};
-use crate::catch::{self, Payload};
-use crate::mailbox::Mailbox;
-use crate::pool::{Go, Mark, Place, Pool};
-use crate::qos::Qos;
-use crate::runtime::Owner;
-use crate::state::{Resumed, State};
-use crate::sync::atomic::{AtomicBool, AtomicUsize};
-use crate::sync::prefetch;
+use super::level::{Head, Kept, Level, Target};
+use super::life::Handle;
+use crate::base::block::{self, Kind, Node, VTable};
+use crate::base::catch::{self, Payload};
+use crate::base::qos::Qos;
+use crate::base::state::State;
+use crate::base::sync::{MayEnd, prefetch};
+use crate::pool::{Go, Mark, Place};
 
-/// Blocks that a queue may run before others get their turn. Time ends a turn too, see [`Go`].
-const BUDGET: u32 = 256;
+/// A serial queue. It begins with its node.
+#[repr(transparent)]
+pub(crate) struct QueueCore(MayEnd<Head>);
 
-/// See the module.
-///
-/// The order of the fields keeps apart what is touched while the queue is busy: submitters write `mail` with every block and
-/// read `target` beside it; the drainer looks at `state` before every block. Between the two stand, a cache line wide, those
-/// that are rarely used.
-#[repr(C)]
-pub(crate) struct QueueCore {
-    /// The link in its target's mailbox; first, so that a pointer to it is a pointer to the queue. While the queue drains
-    /// this node is in no list, and serves as the stub of the own mailbox.
-    pub(super) node: Node,
-    pub(super) state: State,
-    pub(super) ticket: Ticket,
-    pub(super) qos: Qos,
-    /// It waits in its target, whose root it has lifted. Guarded by the drain right.
-    pub(super) lifts_root: AtomicBool,
-    pub(super) lifts: Lifts,
-    pub(super) handles: AtomicUsize,
-    label: Label,
-    pub(super) specifics: Specifics,
-    pub(super) mail: Mailbox,
-    pub(super) target: Target,
+impl Deref for QueueCore {
+    type Target = Head;
+
+    #[inline(always)]
+    fn deref(&self) -> &Head {
+        &self.0
+    }
 }
 
-/// A million idle queues are normal. (Atomics that are watched by a model are larger.)
-#[cfg(not(queues_loom))]
-const _: () = assert!(size_of::<QueueCore>() <= 112);
+impl Level for QueueCore {
+    #[inline]
+    fn head(&self) -> &Head {
+        self
+    }
 
-/// However the queue is aligned, submitters do not write to the line that its drainer looks at.
-#[cfg(not(queues_loom))]
-const _: () = assert!(offset_of!(QueueCore, mail) + Mailbox::TAIL - offset_of!(QueueCore, state) >= 64);
+    fn is_serial(&self) -> bool {
+        true
+    }
+
+    fn width(&self) -> u32 {
+        1
+    }
+
+    fn has_one_place_taken(&self) -> bool {
+        false
+    }
+
+    unsafe fn push(&self, node: NonNull<Node>, _: Place, _: Qos) {
+        // SAFETY: the caller's promise.
+        unsafe { self.push(node) };
+    }
+
+    fn send(&self, place: Place) {
+        self.schedule(place);
+    }
+
+    fn hold(&self, _barrier: bool, site: &'static Location<'static>, f: &mut dyn FnMut()) -> bool {
+        self.hold_chain(site, f)
+    }
+
+    fn wait(&self, _barrier: bool, site: &'static Location<'static>, f: &mut (dyn FnMut() + Send)) {
+        self.wait_in_line(site, f);
+    }
+
+    unsafe fn push_and(&self, node: NonNull<Node>, _barrier: bool, wait: &mut dyn FnMut()) {
+        // SAFETY: the caller's promise.
+        unsafe { self.push_urgently(node, wait) };
+    }
+
+    unsafe fn end(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { self.retire() };
+    }
+}
 
 impl QueueCore {
-    const VTABLE: VTable = VTable {
-        kind: Kind::Lane,
-        run: Self::run,
-        finish: block::nothing_to_finish,
-        discard: Self::discard,
-        label: Self::label_of,
-    };
+    const VTABLE: VTable = Head::table(Self::run, Self::discard);
 
+    /// Its first handle.
     pub(super) fn new(
         label: Cow<'static, str>,
         target: Target,
         state: State,
         qos: Qos,
         site: &'static Location<'static>,
-    ) -> NonNull<Self> {
-        let core = Self {
-            node: Node::new(&Self::VTABLE, site),
-            state,
-            ticket: Ticket::new(),
-            qos,
-            lifts_root: AtomicBool::new(false),
-            lifts: Lifts::default(),
-            handles: AtomicUsize::new(1),
-            label: label.into(),
-            specifics: Specifics::default(),
-            mail: Mailbox::new(),
-            target,
-        };
-        NonNull::from(Box::leak(Box::new(core)))
+    ) -> Handle<Self> {
+        let head = Head::new(&Self::VTABLE, label, target, state, qos, site);
+        // SAFETY: a fresh queue has one handle.
+        unsafe { Handle::counted(NonNull::from(Box::leak(Box::new(Self(MayEnd::new(head)))))) }
     }
 
-    pub(super) fn label(&self) -> &str {
-        self.label.as_str()
-    }
-
-    pub(super) fn level(&self) -> Level<'_> {
-        Level::Serial(self)
-    }
-
-    /// This queue, its target, and so on while they are serial.
+    /// This queue, its target, and so on, as long as they are serial.
     pub(super) fn serial_chain(&self) -> impl Iterator<Item = &Self> {
-        std::iter::successors(Some(self), |queue| match &queue.target {
-            Target::Queue(target) => Some(target.core()),
-            Target::Pool(_) | Target::Concurrent(_) => None,
-        })
+        std::iter::successors(Some(self), |queue| queue.target.level()?.downcast())
     }
 
-    pub(super) fn owner(&self) -> &Arc<Owner> {
-        self.target.owner()
-    }
-
-    pub(super) fn pool(&self) -> &Arc<Pool> {
-        self.owner().pool()
-    }
-
-    pub(super) fn site(&self) -> &'static Location<'static> {
-        self.node.site
+    /// The frame of a block.
+    #[inline]
+    pub(super) fn frame(&self) -> Frame {
+        Frame::alone(self)
     }
 
     pub(super) fn lane(&self) -> NonNull<Node> {
         NonNull::from(self).cast()
     }
 
-    /// Appends a node; whoever turns the queue on schedules it.
+    #[inline]
+    pub(crate) fn submit<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) {
+        if self.refused(site) {
+            // Quietly, because this may be a timer that fires, on a thread of the runtime.
+            return catch::drop_quietly(f);
+        }
+        self.push_block(f, site);
+    }
+
+    #[inline]
+    pub(super) fn push_block<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) {
+        let block = if self.mail.seems_idle() {
+            block::block(f, site)
+        } else {
+            block::block_behind(self.lane().addr().get(), f, site)
+        };
+        // SAFETY: a fresh block.
+        unsafe { self.push(block) };
+    }
+
+    pub(super) fn submit_deferred<F: FnOnce() + Send + 'static>(&self, f: F, site: &'static Location<'static>) {
+        if self.refused(site) {
+            return catch::drop_quietly(f);
+        }
+        // SAFETY: a fresh block.
+        unsafe { self.push_deferred(block::block(f, site)) };
+    }
+
+    /// Appends a node. The pusher that turns the queue on schedules it.
     ///
     /// # Safety
-    /// `node` is valid for a [`Mailbox::push`] and its content may be sent to another thread.
+    /// `node` is valid for a [`Mailbox::push`](crate::base::mailbox::Mailbox::push), and its
+    /// content may be sent to another thread.
     #[inline]
     pub(super) unsafe fn push(&self, node: NonNull<Node>) {
         // SAFETY: the caller's promise.
@@ -135,58 +148,40 @@ impl QueueCore {
         }
     }
 
-    /// As [`push`](Self::push), but a queue that was idle waits until its thread has nothing else.
+    /// As [`push`](Self::push), but an idle queue waits until its thread has nothing else to do.
     ///
     /// # Safety
     /// As for `push`.
-    pub(super) unsafe fn push_later(&self, node: NonNull<Node>) {
+    pub(super) unsafe fn push_deferred(&self, node: NonNull<Node>) {
         // SAFETY: the caller's promise.
         if unsafe { self.mail.push(node, || self.pool().waits_outside()) } {
-            self.schedule(Place::Later);
+            self.schedule(Place::Deferred);
         }
     }
 
-    pub(super) fn suspend(&self) -> bool {
-        self.state.suspend()
-    }
-
-    /// `false`: it was not suspended.
-    pub(super) fn resume(&self) -> bool {
-        match self.state.resume() {
-            Resumed::NotSuspended => return false,
-            Resumed::Nothing => {}
-            Resumed::Schedule => self.schedule_held(),
-        }
-        true
-    }
-
-    pub(super) fn activate(&self) {
-        if self.state.activate() == Resumed::Schedule {
-            self.schedule_held();
-        }
-    }
-
-    /// The drain: runs blocks until there are none, the turn is over, or the queue is held.
+    /// The drain: runs blocks until none is left, the turn is over, or the queue is held.
     ///
     /// # Safety
-    /// The caller has the drain right, and the front is in place. The queue may be freed when this returns.
+    /// The caller has the drain right, and the front is in place. The queue may be freed when this
+    /// returns.
     #[inline(always)]
     unsafe fn drain_here(this: NonNull<Self>) {
         // SAFETY: a queue with a front is alive until the drain right is given up.
         let core = unsafe { this.as_ref() };
-        let frame = Frame::serial(this.as_ptr());
+        let frame = core.frame();
         let inside = frame.enter();
         let (mark, pool) = Mark::of_worker();
         debug_assert!(std::ptr::eq(pool, &raw const **core.pool()), "a queue is drained by the workers of its pool");
         let outer = mark.marked();
         mark.lane(this.as_ptr().cast());
-        let turn = pool.turn();
-        // SAFETY: for the whole loop: the drain right is ours until `close` succeeds, `hold` succeeds, `schedule` passes
-        // it on, or the last node was met; after each of these nothing of the queue is touched. Before them, `mark` names
-        // the outer lane again, so that no inspection finds a queue that somebody else may free.
+        let turn = pool.time_slice();
+        // SAFETY: this holds for the whole loop. The drain right is ours until `close` succeeds,
+        // `hold` succeeds, `schedule` passes it on, or the drain meets the last node. After each of
+        // these, nothing of the queue is touched. Before them, `mark` names the outer lane again,
+        // so that no inspection finds a queue that another thread may free.
         unsafe {
             let mut node = core.mail.front();
-            for _ in 0..BUDGET {
+            for _ in 0..mark.budget() {
                 let go = turn.go(pool);
                 if (go != Go::On || !core.state.is_clear()) && Self::leaves(this, node, go, mark, outer) {
                     return;
@@ -195,10 +190,11 @@ impl QueueCore {
                 match vtable.kind {
                     Kind::Once | Kind::Barrier | Kind::Sync | Kind::SyncBarrier | Kind::Holder => {
                         mark.block(node.as_ref().site);
-                        // Written on another core, as a rule: it comes here while this one runs.
+                        // The next block was usually written on another core. The prefetch brings
+                        // it here while this one runs.
                         prefetch(core.mail.linked_after(node));
                         if let Some(payload) = (vtable.run)(node) {
-                            core.report(node, payload);
+                            core.report(node.as_ref().site, payload);
                         }
                         let next = match core.mail.linked_after(node) {
                             Some(next) => next,
@@ -220,27 +216,31 @@ impl QueueCore {
                     Kind::Last => {
                         mark.lane(outer);
                         (vtable.finish)(node);
-                        // Freeing may end the runtime, and so drop closures of users, who may ask what they are in.
+                        // Freeing may end the runtime, and so drop closures of users. These may ask
+                        // which queues they are in.
                         drop(inside);
                         return Self::free(this);
                     }
                 }
             }
-            core.goes_back(node, mark, outer);
+            // The last block may have suspended the queue.
+            Self::leaves(this, node, Go::Yield, mark, outer);
         }
     }
 
-    /// The drain, for those who come to it rarely.
+    /// The drain, out of line, for the rare callers.
     ///
     /// # Safety
-    /// The caller has the drain right, and the front is in place. The queue may be freed when this returns.
+    /// The caller has the drain right, and the front is in place. The queue may be freed when this
+    /// returns.
     #[inline(never)]
     pub(super) unsafe fn drain(this: NonNull<Self>) {
         // SAFETY: the caller's promise.
         unsafe { Self::drain_here(this) };
     }
 
-    /// Runs a lane that is in this queue. Returns the new front, or `None`: the mailbox turned idle.
+    /// Runs a lane that is in this queue. Returns the new front, or `None` when the mailbox turned
+    /// idle.
     ///
     /// # Safety
     /// As for [`drain`](Self::drain), and `node` is the front.
@@ -261,10 +261,29 @@ impl QueueCore {
         }
     }
 
-    /// The mailbox could not be closed, because somebody pushes: the drain goes on with what comes behind `last`.
+    /// Runs a block outside of a drain, and unlinks it. Returns the new front, or `None` when the
+    /// mailbox turned idle.
     ///
     /// # Safety
-    /// As for [`Mailbox::next_of`].
+    /// The caller has the drain right, and `node` is the front, and no lane and not the last.
+    pub(super) unsafe fn run_front(&self, node: NonNull<Node>) -> Option<NonNull<Node>> {
+        // SAFETY: the drain right is ours until the mailbox closes.
+        unsafe {
+            let vtable = node.as_ref().vtable;
+            if let Some(payload) = (vtable.run)(node) {
+                self.report(node.as_ref().site, payload);
+            }
+            let next = self.mail.unlink(node);
+            (vtable.finish)(node);
+            next
+        }
+    }
+
+    /// The mailbox could not be closed, because another thread pushes. The drain goes on with the
+    /// node behind `last`.
+    ///
+    /// # Safety
+    /// As for [`Mailbox::next_of`](crate::base::mailbox::Mailbox::next_of).
     #[cold]
     unsafe fn goes_on(&self, last: NonNull<Node>, mark: Mark<'_>) -> NonNull<Node> {
         mark.lane(self.lane().as_ptr());
@@ -272,7 +291,7 @@ impl QueueCore {
         unsafe { self.mail.next_of(last) }
     }
 
-    /// Leaves what is left for later.
+    /// Leaves the remaining nodes to a later turn.
     ///
     /// # Safety
     /// As for [`drain`](Self::drain), and `front` is the front.
@@ -284,7 +303,7 @@ impl QueueCore {
         self.schedule(Place::Back);
     }
 
-    /// Does the drain end before `front`? Then it gave up the drain right.
+    /// Does the drain end before `front`? If it does, it has given up the drain right.
     ///
     /// # Safety
     /// As for [`drain`](Self::drain), and `front` is the front.
@@ -297,7 +316,7 @@ impl QueueCore {
             if go == Go::Halt {
                 let (_, pool) = Mark::of_worker();
                 mark.lane(outer);
-                // The queue may be freed, and its values ask what they are in.
+                // The queue may be freed, and its values may ask which queues they are in.
                 current::leave();
                 pool.count_dropped(Self::discard_from(this, front));
                 return true;
@@ -312,7 +331,7 @@ impl QueueCore {
         }
     }
 
-    /// Leaves a suspended queue to its next `resume`; `false`: it was resumed meanwhile.
+    /// Leaves a suspended queue to its next `resume`. `false`: it was resumed meanwhile.
     ///
     /// # Safety
     /// As for [`drain`](Self::drain).
@@ -321,22 +340,16 @@ impl QueueCore {
         unsafe { self.mail.set_front(front) };
         let (_, pool) = Mark::of_worker();
         mark.lane(outer);
-        // The queue is not touched after `hold` succeeded: `enter` has its address only.
-        let held = pool.held.enter(self.lane(), Self::discard_held, || self.state.hold());
+        // After `hold` succeeds, the queue is not touched: `enter` has only its address.
+        let held = pool.suspended.enter(self.lane(), Self::discard_held, || self.state.hold());
         if !held {
             mark.lane(self.lane().as_ptr());
         }
         held
     }
 
-    #[cold]
-    pub(super) fn report(&self, node: NonNull<Node>, payload: Payload) {
-        self.pool().count_panic();
-        // SAFETY: it ran, but was not finished.
-        catch::report(self.label(), unsafe { node.as_ref() }.site, payload);
-    }
-
-    /// Drops all that is in the queue, unrun; how many blocks. The queue may be freed when this returns.
+    /// Drops everything in the queue without running it, and returns the number of blocks. The
+    /// queue may be freed when this returns.
     ///
     /// # Safety
     /// The caller has the drain right, and `node` is the front.
@@ -344,17 +357,25 @@ impl QueueCore {
         // SAFETY: as in `drain`.
         let core = unsafe { this.as_ref() };
         let mut count = 0;
-        // SAFETY: the drain right is ours until the mailbox turned idle or the last node was met.
+        // A dropped value may ask which queues it is in, or wait for this same queue: a deadlock,
+        // which the frame reveals.
+        let frame = core.frame();
+        let inside = frame.enter();
+        // SAFETY: the drain right is ours until the mailbox turned idle or the drain met the last
+        // node.
         unsafe {
             loop {
                 let vtable = node.as_ref().vtable;
                 match vtable.kind {
                     Kind::Last => {
                         (vtable.finish)(node);
+                        // As in the drain: freeing may drop values of users.
+                        drop(inside);
                         Self::free(this);
                         return count;
                     }
-                    // A lane may be pushed again while it is discarded; a block is dead after it was.
+                    // A lane may be pushed again while it is discarded. A block is dead once it was
+                    // discarded.
                     _ => {
                         let front = core.mail.detach(node, core.lane());
                         count += (vtable.discard)(node);
@@ -373,13 +394,14 @@ impl QueueCore {
 
     pub(super) unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
         let this = node.cast::<Self>();
-        // SAFETY: the node of a queue, whose holder passes the drain right on with it, or that holds a handle.
+        // SAFETY: the node of a queue, whose holder passes the drain right on with it, or that
+        // holds a handle.
         unsafe {
             let core = this.as_ref();
-            if core.ticket.is_none() && !core.is_lifting_root() && core.qos <= Qos::current() {
+            if !core.is_boosting_root() && core.qos <= Qos::current() && core.ticket.claim_plain() {
                 Self::drain_here(this);
             } else {
-                Self::run_lifted(this);
+                Self::run_boosted(this);
             }
         }
         None
@@ -387,18 +409,19 @@ impl QueueCore {
 
     /// As [`run`](Self::run), where classes of service are used.
     #[inline(never)]
-    unsafe fn run_lifted(this: NonNull<Self>) {
+    unsafe fn run_boosted(this: NonNull<Self>) {
         // SAFETY: as in `run`.
         unsafe {
-            let met = this.as_ref().ticket.meet();
-            if met.drains {
+            let claim = this.as_ref().ticket.claim();
+            if claim.drains {
                 this.as_ref().leaves_target();
-                // As a part of its target it may have been taken from a lower line than its own: on a drain that ran already.
+                // It may have been taken from a lower line than its own, as part of its target, by
+                // a drain that ran already.
                 let _back = this.as_ref().qos.at_least();
                 Self::drain(this);
             }
-            if met.has_handle {
-                Self::drop_handle(this);
+            if claim.has_handle {
+                drop(Kept::counted(this));
             }
         }
     }
@@ -407,28 +430,24 @@ impl QueueCore {
         let this = node.cast::<Self>();
         // SAFETY: as in `run`.
         unsafe {
-            let met = this.as_ref().ticket.meet();
+            let claim = this.as_ref().ticket.claim();
             let mut count = 0;
-            if met.drains {
+            if claim.drains {
                 this.as_ref().leaves_target();
                 count = Self::discard_from(this, this.as_ref().mail.front());
             }
-            if met.has_handle {
-                Self::drop_handle(this);
+            if claim.has_handle {
+                drop(Kept::counted(this));
             }
             count
         }
     }
 
-    /// As `discard`, out of the list of the held: with the drain right, which its ticket does not know of.
+    /// As `discard`, for the list of held queues. The queue has the drain right there, and its
+    /// ticket does not know of it.
     unsafe fn discard_held(node: NonNull<Node>) -> u64 {
         let this = node.cast::<Self>();
         // SAFETY: the caller took it out of the list; it left its front in place when it entered.
         unsafe { Self::discard_from(this, this.as_ref().mail.front()) }
-    }
-
-    unsafe fn label_of(node: NonNull<Node>) -> *const str {
-        // SAFETY: the caller keeps the queue alive.
-        unsafe { node.cast::<Self>().as_ref() }.label()
     }
 }

@@ -1,24 +1,29 @@
-//! Which queues is this thread in right now? A chain of frames on the thread's stack.
+//! Which queues is this thread in right now? A chain of frames on the thread's stack knows.
 //!
-//! A drain, a `sync` and a block of a concurrent queue each push a frame for as long as they run blocks. Asked only when
-//! somebody wants to know, or before a wait: the fast paths never walk it.
+//! A drain, a `sync` and a block of a concurrent queue each push a frame for as long as they run
+//! blocks. The chain is walked only for a question such as `is_current`, or before a wait. The fast
+//! paths never walk it.
 //!
-//! A thread in a block of a queue is in all of that queue's targets too: alone in the serial ones, beside others in the
-//! concurrent ones. A barrier is alone in its own queue.
+//! A thread in a block of a queue is in all of that queue's targets too: alone in the serial ones,
+//! beside others in the concurrent ones. A barrier is alone in its own queue.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ptr;
 
-use super::concurrent::Body;
-use super::core::QueueCore;
-use super::target::Level;
+use super::level::Level;
+#[cfg(queues_loom)]
+use crate::base::sync::CellKey as _;
+use crate::base::sync::thread_local;
+use crate::pool;
 
 thread_local! {
     static INNERMOST: Cell<*const Frame> = const { Cell::new(ptr::null()) };
+    /// The number of main queues that this thread has.
+    static MAIN_QUEUES: Cell<usize> = const { Cell::new(0) };
 }
 
-/// One level of "this thread runs blocks of".
+/// One level of "this thread runs blocks of ...".
 #[derive(Debug)]
 pub(crate) struct Frame {
     place: Place,
@@ -27,12 +32,18 @@ pub(crate) struct Frame {
 
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    Serial(*const QueueCore),
-    /// Alone in it (a barrier) or not.
-    Concurrent(*const Body, bool),
+    /// A queue in which this thread is alone: any serial one, and another one in a barrier.
+    Alone(*const dyn Level),
+    /// A concurrent queue, beside others.
+    Beside(*const dyn Level),
+    /// No queue, but something that is waited for as a whole, such as a group that this thread
+    /// works for as a member. Identified by its address.
+    Part(*const ()),
+    /// No queue, but the thread of a main queue that runs a closure of another thread.
+    Main,
 }
 
-/// Ends the frame when it is dropped.
+/// Ends the frame on drop.
 pub(crate) struct Inside<'a> {
     before: *const Frame,
     /// Neither outlives the frame nor leaves the thread.
@@ -46,18 +57,23 @@ impl Drop for Inside<'_> {
 }
 
 impl Frame {
-    pub(super) fn serial(core: *const QueueCore) -> Self {
-        Self { place: Place::Serial(core), outer: INNERMOST.get() }
+    /// The frame of a block of a serial queue, or of a barrier.
+    #[inline]
+    pub(super) fn alone(queue: *const dyn Level) -> Self {
+        Self { place: Place::Alone(queue), outer: INNERMOST.get() }
     }
 
-    /// As `serial`, hiding what the thread was in before: for a block of another thread that runs here only by chance.
-    pub(super) fn serial_alone(core: *const QueueCore) -> Self {
-        Self { place: Place::Serial(core), outer: ptr::null() }
+    /// The frame of a block of a concurrent queue.
+    #[inline]
+    pub(super) fn beside(queue: *const dyn Level) -> Self {
+        Self { place: Place::Beside(queue), outer: INNERMOST.get() }
     }
 
-    /// In a concurrent queue, as a barrier or not.
-    pub(super) fn concurrent(queue: *const Body, alone: bool) -> Self {
-        Self { place: Place::Concurrent(queue, alone), outer: INNERMOST.get() }
+    /// For something that others wait for as a whole: a task, a work item, a member of a group, or
+    /// the maker of a value.
+    #[inline]
+    pub(crate) fn part_of<T>(whole: *const T) -> Self {
+        Self { place: Place::Part(whole.cast()), outer: INNERMOST.get() }
     }
 
     /// Makes this the innermost frame until the result is dropped.
@@ -66,7 +82,8 @@ impl Frame {
     }
 }
 
-/// Leaves the innermost frame before its `Inside` is dropped, which then finds it left: for a drain whose queue is about to end.
+/// Leaves the innermost frame before its `Inside` is dropped, which then does nothing. For a drain
+/// whose queue is about to end.
 pub(super) fn leave() {
     // SAFETY: as in `frames`.
     if let Some(frame) = unsafe { INNERMOST.get().as_ref() } {
@@ -74,7 +91,30 @@ pub(super) fn leave() {
     }
 }
 
-/// What a thread is in, for those who do a part of its work elsewhere while it waits for them.
+/// May this thread run blocks while it waits, or closures of threads that wait for it? It may if it
+/// is in no block of a queue or of the pool, is not bound to a main queue, and does not unwind.
+/// (Closures would find themselves `panicking`.)
+pub(super) fn is_free() -> bool {
+    INNERMOST.get().is_null() && MAIN_QUEUES.get() == 0 && !pool::is_worker_here() && !std::thread::panicking()
+}
+
+/// Marks this thread as having a main queue, until this is dropped.
+pub(crate) struct OnMainThread(PhantomData<*const ()>);
+
+impl OnMainThread {
+    pub(crate) fn begin() -> Self {
+        MAIN_QUEUES.set(MAIN_QUEUES.get() + 1);
+        Self(PhantomData)
+    }
+}
+
+impl Drop for OnMainThread {
+    fn drop(&mut self) {
+        MAIN_QUEUES.set(MAIN_QUEUES.get() - 1);
+    }
+}
+
+/// The innermost frame of a waiting thread, for other threads that do a part of its work meanwhile.
 #[derive(Clone, Copy)]
 pub(crate) struct Whereabouts(*const Frame);
 
@@ -84,30 +124,43 @@ impl Whereabouts {
         Self(INNERMOST.get())
     }
 
-    /// Until the result is dropped this thread is in what the other one is in, instead of what it was in before.
+    /// Until the result is dropped, this thread is in the frames of the other thread, instead of
+    /// its own.
     ///
     /// # Safety
-    /// The other thread leaves nothing of that before the result was dropped.
+    /// The other thread leaves none of these frames before the result is dropped.
     pub(crate) unsafe fn enter<'a>(self) -> Inside<'a> {
         Inside { before: INNERMOST.replace(self.0), _frame: PhantomData }
+    }
+
+    /// Runs `f` as the waiting thread would have run it. During the call this thread is in the
+    /// queue whose block it runs, and beyond that in the frames of the waiting thread, instead of
+    /// its own.
+    ///
+    /// # Safety
+    /// As for [`enter`](Self::enter), until `f` has returned.
+    pub(super) unsafe fn lend<R>(self, f: impl FnOnce() -> R) -> R {
+        // SAFETY: as in `frames`.
+        let place = unsafe { INNERMOST.get().as_ref() }.map_or(Place::Main, |innermost| innermost.place);
+        let frame = Frame { place, outer: self.0 };
+        let _inside = frame.enter();
+        f()
     }
 }
 
 impl Place {
+    /// The queue, and whether this thread is alone in it.
+    ///
     /// # Safety
     /// The place is one of this thread's frames, and the result is not used after that frame.
-    unsafe fn level<'a>(self) -> Level<'a> {
+    unsafe fn level<'a>(self) -> Option<(&'a dyn Level, bool)> {
+        let (level, alone) = match self {
+            Self::Alone(level) => (level, true),
+            Self::Beside(level) => (level, false),
+            Self::Part(_) | Self::Main => return None,
+        };
         // SAFETY: a queue whose block runs is alive, and it keeps its targets alive.
-        unsafe {
-            match self {
-                Self::Serial(core) => Level::Serial(&*core),
-                Self::Concurrent(body, _) => Level::Concurrent(&*body),
-            }
-        }
-    }
-
-    fn is_barrier(self) -> bool {
-        matches!(self, Self::Concurrent(_, true))
+        Some((unsafe { &*level }, alone))
     }
 }
 
@@ -121,65 +174,66 @@ fn frames() -> impl Iterator<Item = Place> {
     })
 }
 
-/// Is this thread in a block of `level`, or of a queue that targets it?
-pub(super) fn is_inside(level: Level<'_>) -> bool {
-    // SAFETY: used at once.
-    frames().any(|place| unsafe { place.level() }.chain().any(|mine| mine.is(level)))
+/// The queues among the frames, from the inside out, each with whether this thread is alone in it.
+///
+/// # Safety
+/// The result is not used after this thread has left the blocks that it is in.
+unsafe fn queues<'a>() -> impl Iterator<Item = (&'a dyn Level, bool)> {
+    // SAFETY: the caller's promise.
+    frames().filter_map(|place| unsafe { place.level() })
 }
 
-/// Is this thread in a barrier of `body`?
-pub(super) fn is_barrier_of(body: &Body) -> bool {
-    // SAFETY: used at once.
-    frames().any(|place| place.is_barrier() && unsafe { place.level() }.is(Level::Concurrent(body)))
+/// Is this thread in a part of `whole`, see [`Frame::part_of`]?
+pub(crate) fn is_part_of<T>(whole: *const T) -> bool {
+    frames().any(|place| matches!(place, Place::Part(part) if ptr::addr_eq(part, whole)))
 }
 
-/// What `f` makes of the queue whose block this thread runs: the innermost alone.
-pub(super) fn with_current<R>(f: impl FnOnce(Level<'_>) -> R) -> Option<R> {
-    // SAFETY: this is called in a block of it, which lasts.
-    Some(f(unsafe { frames().next()?.level() }))
-}
-
-/// The label of a queue that this thread is in, and that must be left before `level` can go on, for a barrier of it or not: a
-/// serial queue or a barrier that both need, or what a barrier has to wait for. To be asked by whoever cannot have `level` at
-/// once, and would wait.
-pub(super) fn blocks_on(level: Level<'_>, barrier: bool) -> Option<String> {
-    find_inside(|mine, alone| alone && level.chain().any(|theirs| theirs.is(mine)) || barrier && mine.is(level))
-}
-
-/// The label of the innermost queue that this thread is in with a level, its own or a target, that `needed` says yes to; it is
-/// told whether the thread is alone in that.
-fn find_inside(needed: impl Fn(Level<'_>, bool) -> bool) -> Option<String> {
-    frames().find_map(|place| {
-        // SAFETY: used within this call, in a block of it.
-        let inside = unsafe { place.level() };
-        let needed = |(depth, mine): (usize, Level<'_>)| {
-            needed(mine, matches!(mine, Level::Serial(_)) || depth == 0 && place.is_barrier())
-        };
-        inside.chain().enumerate().any(needed).then(|| inside.label().to_owned())
+/// Is this thread in a block of `level`, or of a queue that targets it? `Some(true)`: alone in it.
+pub(crate) fn entered(level: &dyn Level) -> Option<bool> {
+    // SAFETY: used within this call.
+    unsafe { queues() }.find_map(|(inside, alone)| {
+        let depth = inside.chain().position(|mine| mine.is(level))?;
+        Some(level.is_serial() || depth == 0 && alone)
     })
 }
 
-/// What has to be left by others before a block in a queue can run, as addresses: a handle would keep the queue. They say
-/// something as long as the block is there.
-pub(crate) struct Needs(Box<[usize]>);
-
-impl Needs {
-    /// Of a block that is submitted to `level`, if this very thread is in the way.
-    pub(super) fn of_this_thread(level: Level<'_>) -> Option<Self> {
-        blocks_on(level, false).map(|_| Self(level.chain().map(|level| level.address().addr()).collect()))
-    }
-
-    /// Is the calling thread in the way?
-    pub(crate) fn wait_for_this_thread(&self) -> bool {
-        find_inside(|mine, alone| alone && self.0.contains(&mine.address().addr())).is_some()
-    }
+/// Is this thread in a barrier of `level`?
+pub(super) fn is_barrier_of(level: &dyn Level) -> bool {
+    // SAFETY: used within this call.
+    unsafe { queues() }.any(|(inside, alone)| alone && inside.is(level))
 }
 
-/// Is this thread in a block of `body`, or of a queue that targets it? `Some(true)`: in its barrier.
-pub(super) fn entered(body: &Body) -> Option<bool> {
-    frames().find_map(|place| {
-        // SAFETY: as in `blocks_on`.
-        let depth = unsafe { place.level() }.chain().position(|mine| mine.is(Level::Concurrent(body)))?;
-        Some(depth == 0 && place.is_barrier())
+/// Calls `f` with the queue whose block this thread runs: the innermost one only.
+pub(super) fn with_current<R>(f: impl FnOnce(&dyn Level) -> R) -> Option<R> {
+    let place = frames().find(|place| !matches!(place, Place::Part(_)))?;
+    // SAFETY: this is called in a block of it, which lasts.
+    unsafe { place.level() }.map(|(level, _)| f(level))
+}
+
+/// The label of a queue that this thread is in, and must leave before `level` (or a barrier of it)
+/// can go on. That is a serial queue or a barrier that both need, or a block that a barrier has to
+/// wait for. Called when `level` cannot be had at once, and this thread would wait.
+pub(super) fn blocks_on(level: &dyn Level, barrier: bool) -> Option<String> {
+    find_inside(|mine, alone| alone && level.chain().any(|theirs| theirs.is(mine)) || barrier && mine.is(level))
+}
+
+/// Must this thread leave a queue before a block of `level`, a barrier or not, can run? As
+/// [`blocks_on`], for a block that other threads run. Such a block does not pass a level that this
+/// thread is in already, as a `sync` does. So it also needs the one place of a queue of width 1.
+pub(super) fn holds_up(level: &dyn Level, barrier: bool) -> bool {
+    let needed = |mine: &dyn Level, alone: bool| {
+        (alone || mine.has_one_place_taken()) && level.chain().any(|theirs| theirs.is(mine))
+            || barrier && mine.is(level)
+    };
+    find_inside(needed).is_some()
+}
+
+/// The label of the innermost queue that this thread is in and for which `needed` returns true, for
+/// its own level or a target. `needed` also gets whether the thread is alone in that level.
+fn find_inside(needed: impl Fn(&dyn Level, bool) -> bool) -> Option<String> {
+    // SAFETY: used within this call.
+    unsafe { queues() }.find_map(|(inside, alone)| {
+        let needed = |(depth, mine): (usize, &dyn Level)| needed(mine, mine.is_serial() || depth == 0 && alone);
+        inside.chain().enumerate().any(needed).then(|| inside.label().to_owned())
     })
 }

@@ -1,10 +1,11 @@
-//! The name of a queue, within the queue: most names are short, and a million of them shall not be a million allocations.
+//! The name of a queue, stored within the queue. Most names are short, and a million of them should
+//! not cost a million allocations.
 //!
-//! Not for: anything but telling people; reading a short name checks it again.
+//! Not for: anything but messages to people. Each read of a short name checks its text again.
 
 use std::borrow::Cow;
 
-/// Bytes of a name that needs no memory of its own.
+/// The size of a name that needs no memory of its own, in bytes.
 const SHORT: usize = 22;
 
 /// See the module.

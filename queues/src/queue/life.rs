@@ -1,127 +1,146 @@
-//! The life of a queue: its handles, and the end of its memory.
+//! The handles of a queue, strong and weak, and what happens when the last one is dropped.
 //!
-//! Handles are counted; the queue itself is not, because a queue with blocks in it is reached through its target. Dropping the
-//! last handle takes the drain right of an idle queue and frees it; of a busy one it submits a last node, which the drain
-//! meets after all blocks, and frees the queue there. So nothing is counted per schedule.
+//! There are two counts ([`Counts`]). One counts the handles of the program. The other counts
+//! everything that keeps the queue, such as a queue that targets it ([`Kept`]). All handles
+//! together count as one in the second. When the last handle is dropped, nobody can resume the
+//! queue any more, so it runs what it holds. When nothing keeps the queue, it [ends](Level::end).
+//!
+//! | handles | kept | the last handle is dropped | the last that keeps it is dropped |
+//! |---|---|---|---|
+//! | some | 1 for them | goes on, and drops their one | |
+//! | some | more | goes on, and drops their one | |
+//! | none | some | | ends |
+//!
+//! Few queues have weak handles, so a queue has no count of them. The first one makes a cell beside
+//! the queue, which is kept as one of the queue's [values](super::specific) and leads back to the
+//! queue until the last handle is gone.
 
+use std::hash::{Hash, Hasher};
+use std::marker::PhantomData;
+use std::ops::Deref;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
-use super::Queue;
-use super::core::QueueCore;
-use crate::block::{self, Kind, Node, VTable};
-use crate::catch::Payload;
-use crate::state::Cleared;
-use crate::sync::atomic::{
-    Ordering::{Acquire, Relaxed, Release},
-    fence,
-};
+use super::level::{Kept, Level};
+use super::specific::SpecificKey;
+#[cfg(doc)]
+use crate::base::counts::Counts;
+use crate::base::sync::{Mutex, lock};
 
-impl QueueCore {
-    /// The node behind which nothing comes.
-    const LAST: VTable = VTable {
-        kind: Kind::Last,
-        run: Self::last_does_not_run,
-        finish: Self::free_last,
-        discard: Self::last_discarded,
-        label: block::no_label,
-    };
+/// A handle of the program.
+#[repr(transparent)]
+pub(crate) struct Handle<L: Level>(NonNull<L>);
 
-    /// A handle, made by somebody who has one, or knows of one.
-    pub(super) fn handle(&self) -> Queue {
-        self.add_handle();
-        Queue { core: NonNull::from(self) }
-    }
+// SAFETY: as for `Kept`.
+unsafe impl<L: Level> Send for Handle<L> {}
+// SAFETY: as above.
+unsafe impl<L: Level> Sync for Handle<L> {}
 
-    /// A handle, unless the last one is gone.
-    pub(super) fn try_handle(&self) -> Option<Queue> {
-        let step = |handles: usize| if handles == 0 { None } else { Some(handles + 1) };
-        // Relaxed: as in `add_handle`.
-        self.handles.fetch_update(Relaxed, Relaxed, step).is_ok().then(|| Queue { core: NonNull::from(self) })
-    }
-
-    pub(super) fn add_handle(&self) {
-        // Relaxed: a new handle is made from one that exists. The count cannot overflow before memory does.
-        self.handles.fetch_add(1, Relaxed);
-    }
-
+impl<L: Level> Handle<L> {
+    /// Takes over a handle that is counted already.
+    ///
     /// # Safety
-    /// One handle of the caller's ends with this call.
-    pub(super) unsafe fn drop_handle(this: NonNull<Self>) {
-        // SAFETY: the handle kept it alive until here.
-        let core = unsafe { this.as_ref() };
-        // Release: what was done through this handle happens before the end; partner: the fence below.
-        if core.handles.fetch_sub(1, Release) == 1 {
-            fence(Acquire);
-            // SAFETY: no handle is left.
-            unsafe { Self::retire(this) };
-        }
+    /// It is the caller's, and is given up with this call.
+    pub(super) unsafe fn counted(queue: NonNull<L>) -> Self {
+        Self(queue)
     }
 
-    /// The last handle is gone: nothing will be pushed any more but the last node.
+    /// A reference that keeps the queue without being a handle.
+    pub(crate) fn kept(&self) -> Kept<L> {
+        Kept::new(self)
+    }
+
+    pub(super) fn as_ptr(&self) -> NonNull<L> {
+        self.0
+    }
+
+    pub(crate) fn downgrade(&self) -> Weak<L> {
+        let make = || Back(Mutex::new(Some(self.0.cast())));
+        Weak(BACK.get_or_put(self.head(), make), PhantomData)
+    }
+
+    /// The last handle is dropped: nobody can suspend or resume the queue any more.
     #[cold]
-    unsafe fn retire(this: NonNull<Self>) {
-        // SAFETY: alive until the drain right is given up below.
-        let core = unsafe { this.as_ref() };
-        let before = core.state.clear();
-        if before.drainer_left {
-            core.warn_retired(before);
-            core.schedule_held();
+    fn abandon(queue: NonNull<L>) {
+        // SAFETY: no handle is left, so the count that they shared is this thread's.
+        let kept = unsafe { Kept::counted(queue) };
+        if let Some(back) = BACK.own(kept.head()) {
+            *lock(&back.0) = None;
         }
-        let hold = Node::new(&Self::LAST, core.node.site);
-        // SAFETY: `hold` stays until the queue is freed, right below; the last node is a fresh one.
-        unsafe {
-            if core.mail.try_hold(NonNull::from(&hold)) {
-                Self::free(this);
-            } else {
-                if !before.drainer_left && (before.suspended || before.inactive) {
-                    core.warn_retired(before);
-                }
-                // If the push turns the queue on, a worker may free it, its runtime and with that the pool before
-                // `schedule` returns: nothing but this holds the pool then.
-                let _pool = core.pool().clone();
-                let last = Box::leak(Box::new(Node::new(&Self::LAST, core.node.site)));
-                core.push(NonNull::from(last));
-            }
+        let head = kept.head();
+        if !head.state.is_clear() {
+            let level: &dyn Level = &*kept;
+            level.let_go(!head.mail.is_idle());
         }
     }
+}
 
-    /// See [`Queue::let_go`].
-    pub(super) fn let_go(&self, busy: bool) {
-        let before = self.state.clear();
-        if before.drainer_left || busy && (before.suspended || before.inactive) {
-            self.warn_retired(before);
+impl<L: Level> Deref for Handle<L> {
+    type Target = L;
+
+    #[inline]
+    fn deref(&self) -> &L {
+        // SAFETY: counted.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl<L: Level> Clone for Handle<L> {
+    fn clone(&self) -> Self {
+        self.head().counts.add_handle();
+        Self(self.0)
+    }
+}
+
+impl<L: Level> Drop for Handle<L> {
+    fn drop(&mut self) {
+        if self.head().counts.remove_handle() {
+            Self::abandon(self.0);
         }
-        if before.drainer_left {
-            self.schedule_held();
-        }
     }
+}
 
-    fn warn_retired(&self, before: Cleared) {
-        let why = if before.inactive { "before it was activated" } else { "while suspended" };
-        log::warn!("queue \"{}\" lost its last handle {why}; what it holds runs now", self.label());
+impl<L: Level> PartialEq for Handle<L> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
     }
+}
 
-    /// # Safety
-    /// The caller has the drain right, nothing else is in the mailbox, and no handle is left.
-    pub(super) unsafe fn free(this: NonNull<Self>) {
-        // SAFETY: made by `Box` in `new`; the caller's promise makes this the only pointer to it.
-        let core = unsafe {
-            this.as_ref().pool().before_free();
-            Box::from_raw(this.as_ptr())
-        };
-        drop(core);
+impl<L: Level> Eq for Handle<L> {}
+
+impl<L: Level> Hash for Handle<L> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
     }
+}
 
-    unsafe fn last_does_not_run(_: NonNull<Node>) -> Option<Payload> {
-        unreachable!("the drain frees the queue instead")
+static BACK: SpecificKey<Back> = SpecificKey::new();
+
+/// The way back to the queue. `None`: the last handle is gone, and the queue may be.
+struct Back(Mutex<Option<NonNull<()>>>);
+
+// SAFETY: the address is followed under the lock, and what it leads to is shared by design.
+unsafe impl Send for Back {}
+// SAFETY: as above.
+unsafe impl Sync for Back {}
+
+/// A handle that does not keep the queue: for what belongs to a queue, and would otherwise keep it
+/// for ever.
+pub(crate) struct Weak<L>(Arc<Back>, PhantomData<fn() -> L>);
+
+impl<L> Clone for Weak<L> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone(), PhantomData)
     }
+}
 
-    unsafe fn last_discarded(_: NonNull<Node>) -> u64 {
-        unreachable!("the drain frees the queue instead")
-    }
-
-    unsafe fn free_last(node: NonNull<Node>) {
-        // SAFETY: made by `Box` in `retire`, met once.
-        drop(unsafe { Box::from_raw(node.as_ptr()) });
+impl<L: Level> Weak<L> {
+    /// A handle, unless the last one is gone, whatever still keeps the queue.
+    pub(crate) fn upgrade(&self) -> Option<Handle<L>> {
+        let back = lock(&self.0.0);
+        let queue = back.as_ref()?.cast::<L>();
+        // SAFETY: a queue of this kind made the cell, and is freed after `abandon`, which takes
+        // this lock.
+        unsafe { queue.as_ref() }.head().counts.become_handle().then(|| Handle(queue))
     }
 }

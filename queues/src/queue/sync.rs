@@ -1,43 +1,155 @@
-//! `sync`: run here and now if the queue is idle, else queue up and wait.
+//! `sync`: runs a closure in a queue of either kind and returns its value.
 //!
-//! Idle queue: one exchange takes the drain right with a node on the caller's stack, the closure runs on this thread, one
-//! exchange gives it back. With targets the same is done for each level. Busy queue: the closure itself is pushed, by
-//! pointer; whoever drains runs it, and a thread that lets go of the queue runs up to [`COMBINE`] closures of other waiters
-//! before it schedules the rest ("flat combining", Hendler, Incze, Shavit and Tzafrir, 2010). That is why the closure
-//! must be `Send`: under contention it may run on another thread while its own waits.
+//! The closure runs here and now if the queue and all its targets have room ([`Level::hold`]).
+//! Otherwise this thread waits, level by level up to the pool ([`Level::wait`]), unless the wait
+//! would never end. Not for: what waiting is on a serial queue (`turn`) and on a concurrent one
+//! (`concurrent/sync`).
 
-use std::panic::{Location, resume_unwind};
-use std::ptr::NonNull;
-use std::time::Duration;
+use std::panic::Location;
 
 use super::Queue;
-use super::core::QueueCore;
 use super::current::{self, Frame};
 use super::error::{DeadlockError, SyncError, TrySyncError};
-use super::lift::Lift;
-use super::target::Target;
-use super::timed::Timed;
-use super::visit::Guest;
-use crate::block::{self, Kind, Node, VTable};
-use crate::catch::{self, Payload};
-use crate::handoff::{Ended, Waiter};
-use crate::pool::{self, Place};
-use crate::qos::Qos;
-use crate::time::When;
+use super::level::Level;
+use super::turn::Holder;
+use super::waiting::Waiting;
+use crate::time::when::When;
 
-/// How many closures of other threads one thread runs before it lets somebody else: bounds how late its own `sync` returns.
-const COMBINE: u32 = 64;
+type Site = &'static Location<'static>;
+
+impl dyn Level {
+    /// Runs `f` in the queue, as a barrier or not, for a call of that name.
+    ///
+    /// # Panics
+    /// With the panic of `f`. When the wait would never end, or the runtime was shut down.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn sync<R: Send, F: FnOnce() -> R + Send>(
+        &self,
+        call: &'static str,
+        barrier: bool,
+        f: F,
+        site: Site,
+    ) -> R {
+        let f = match self.sync_at_once(barrier, f, site) {
+            Ok(value) => return value,
+            Err(f) => f,
+        };
+        if let Some(error) = self.deadlock(call, barrier, site) {
+            panic!("{error}");
+        }
+        if let Some(gone) = self.pool().ends_no_wait() {
+            panic!("{call} on {:?} at {site}: the queue is busy, and {gone}", self.label());
+        }
+        let mut once = Once::new(f);
+        self.wait(barrier, site, &mut || self.inside(barrier, &mut once));
+        match once {
+            Once::Ended(value) => value,
+            _ => unreachable!("the wait has ended, so it ran"),
+        }
+    }
+
+    /// Runs `f` here if the queue and all its targets have room.
+    fn sync_at_once<R, F: FnOnce() -> R>(&self, barrier: bool, f: F, site: Site) -> Result<R, F> {
+        let mut once = Once::new(f);
+        self.hold(barrier, site, &mut || self.inside(barrier, &mut once));
+        match once {
+            Once::Ended(value) => Ok(value),
+            Once::Waits(f) => Err(f),
+            Once::Runs => unreachable!("a panic leaves this function"),
+        }
+    }
+
+    pub(crate) fn try_sync<R, F: FnOnce() -> R>(
+        &self,
+        call: &'static str,
+        barrier: bool,
+        f: F,
+        site: Site,
+    ) -> Result<R, TrySyncError<F>> {
+        self.sync_at_once(barrier, f, site).map_err(|f| match self.deadlock(call, barrier, site) {
+            Some(error) => TrySyncError::Deadlock(error, f),
+            None => TrySyncError::Busy(f),
+        })
+    }
+
+    pub(crate) fn sync_within<R: Send, F: FnOnce() -> R + Send>(
+        &self,
+        barrier: bool,
+        when: When,
+        f: F,
+        site: Site,
+    ) -> Result<R, SyncError> {
+        let f = match self.sync_at_once(barrier, f, site) {
+            Ok(value) => return Ok(value),
+            Err(f) => f,
+        };
+        let call = if barrier { "barrier_sync_timeout" } else { "sync_timeout" };
+        if let Some(error) = self.deadlock(call, barrier, site) {
+            return Err(SyncError::Deadlock(error));
+        }
+        if let Some(why) = self.pool().ends_no_wait() {
+            return Err(SyncError::Gone { label: self.label().to_owned(), why });
+        }
+        // SAFETY: the node is on the heap and counted. It may be sent: `F` and `R` are `Send`.
+        Waiting::sync_within(f, when, site, |waiting, wait| unsafe {
+            self.push_and(Waiting::into_node(waiting), barrier, wait);
+        })
+        .map_err(|lost| lost.of(self.label(), site, || self.pool().why_refused()))
+    }
+
+    /// The deadlock that `call` at `site` would be, if any.
+    pub(crate) fn deadlock(&self, call: &'static str, barrier: bool, site: Site) -> Option<DeadlockError> {
+        let inside = current::blocks_on(self, barrier)?;
+        let error = DeadlockError::new(call, self.label(), inside, site);
+        Some(if barrier && current::entered(self) == Some(false) { error.upgrade() } else { error })
+    }
+
+    /// Runs the closure in a block of the queue.
+    fn inside<R, F: FnOnce() -> R>(&self, barrier: bool, once: &mut Once<R, F>) {
+        let frame = if barrier || self.is_serial() { Frame::alone(self) } else { Frame::beside(self) };
+        let _inside = frame.enter();
+        once.run();
+    }
+}
+
+/// A closure that runs once, and its value.
+enum Once<R, F> {
+    Waits(F),
+    Runs,
+    Ended(R),
+}
+
+impl<R, F: FnOnce() -> R> Once<R, F> {
+    fn new(f: F) -> Self {
+        Self::Waits(f)
+    }
+
+    fn run(&mut self) {
+        if let Self::Waits(f) = std::mem::replace(self, Self::Runs) {
+            *self = Self::Ended(f());
+        }
+    }
+}
 
 impl Queue {
-    /// Runs `f` on the queue and returns its value: on this thread if the queue is idle, otherwise after all that was
-    /// submitted before. `f` may borrow.
+    /// Runs `f` on the queue and returns its value. `f` runs on this thread if the queue is idle,
+    /// and otherwise after everything that was submitted before. `f` may borrow.
     ///
-    /// Under contention `f` may run on another thread while this one waits: on a worker, or on one that leaves its own `sync`
-    /// of this queue. Thread-locals are that thread's then, but it works for the [class](Qos::current) of this one, if that
-    /// is higher. And `f` must not wait for what another thread does after its `sync`: it may be that thread that runs `f`.
+    /// Under contention, `f` may run on another thread while this one waits: on a worker, or on a
+    /// thread that leaves its own `sync` of this queue and is in no block. It sees the
+    /// thread-locals of that thread then. Everything else is as on this thread: `f` is on the
+    /// queues that this thread is on, a wait that would never end is reported, and `f` works for
+    /// the [class](crate::Qos::current) of this thread, if that is higher. If a thread holds a lock
+    /// while it calls `sync`, it may run an `f` of another thread with the lock held. An `f` that
+    /// needs the same lock then waits for ever.
     ///
-    /// A thread in a block of a concurrent queue may wait for a queue that targets that one directly, also while a barrier
-    /// waits for the block. If there is another concurrent queue in between, such a wait never ends, and is not reported.
+    /// A thread that is in no block, and has no main queue, does more than wait: it runs the blocks
+    /// in front of `f` itself if no worker has begun with them.
+    ///
+    /// A thread in a block of a concurrent queue may wait for a queue that targets that one
+    /// directly, even while a barrier waits for the block. If there is another concurrent queue in
+    /// between, such a wait never ends, and is not reported.
     ///
     /// ```
     /// let queue = singletrack_queues::Queue::new("counter");
@@ -50,10 +162,15 @@ impl Queue {
     /// ```
     ///
     /// # Panics
-    /// With the panic of `f`, if that panics: the queue itself goes on. With a sentence that names the queues, instead of
-    /// waiting for ever, when this thread is in a block of this queue, or of one that shares a serial target with it; see
-    /// [`try_sync`](Self::try_sync) and [`sync_timeout`](Self::sync_timeout) for errors instead. When the queue was busy
-    /// and its runtime was shut down before `f` could run.
+    /// With the panic of `f`, if that panics: the queue itself goes on. With a sentence that names
+    /// the queues, instead of waiting for ever, when this thread is in a block of this queue, or of
+    /// one that shares a serial target with it; see [`try_sync`](Self::try_sync) and
+    /// [`sync_timeout`](Self::sync_timeout) for errors instead. When the queue was busy and its
+    /// runtime was shut down before `f` could run.
+    #[doc(alias = "dispatch_sync")]
+    #[doc(alias = "dispatch_sync_f")]
+    #[doc(alias = "dispatch_async_and_wait")]
+    #[doc(alias = "dispatch_async_and_wait_f")]
     #[track_caller]
     #[inline]
     pub fn sync<R: Send, F: FnOnce() -> R + Send>(&self, f: F) -> R {
@@ -61,306 +178,75 @@ impl Queue {
     }
 
     #[inline]
-    pub(super) fn sync_at<R: Send, F: FnOnce() -> R + Send>(&self, f: F, site: &'static Location<'static>) -> R {
-        let core = self.core();
-        if core.target.is_pool() && core.state.is_clear() {
-            let node = Node::new(&HOLDER, site);
-            // SAFETY: `node` lives until `hold` is dropped, which unlinks it.
-            if unsafe { core.mail.try_hold(NonNull::from(&node)) } {
-                let _hold = Hold { core, node: &node };
-                let frame = Frame::serial(core);
-                let _inside = frame.enter();
-                return f();
-            }
-        }
-        self.sync_or_wait(f, site)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn sync_or_wait<R: Send, F: FnOnce() -> R + Send>(&self, f: F, site: &'static Location<'static>) -> R {
-        let f = match self.try_hold_chain(f, site) {
-            Ok(value) => return value,
-            Err(f) => f,
-        };
-        if let Some(inside) = current::blocks_on(self.core().level(), false) {
-            panic!("{}", DeadlockError::new(self, inside, site));
-        }
-        if self.is_forked() {
-            panic!(
-                "sync on \"{}\" at {site}: the queue is busy, and {}",
-                self.label(),
-                self.core().pool().why_refused()
-            );
-        }
-        let mut block = SyncBlock {
-            node: Node::new(const { &SyncBlock::<R, F>::VTABLE }, site),
-            waiter: Waiter::new(),
-            qos: Qos::current(),
-            body: Some(f),
-            result: None,
-        };
-        let node = NonNull::from(&mut block).cast::<Node>();
-        let (lift, guest) = (Lift::here(self.core()), Guest::here(self.core()));
-        // SAFETY: the block stays on this stack until the waiter ended, which nothing passes by. It may be sent: `F` and `R` are
-        // `Send`.
-        let ended = catch::never_unwinds(|| unsafe {
-            self.core().push(node);
-            if let Some(lift) = &lift {
-                lift.hurry();
-            }
-            if let Some(guest) = &guest {
-                guest.hurry();
-            }
-            let waiter = &raw const (*node.cast::<SyncBlock<R, F>>().as_ptr()).waiter;
-            pool::wait_for(&*waiter)
-        });
-        debug_assert!(block.waiter.is_over());
-        match (ended, block.result) {
-            (Ended::Ran, Some(Ok(value))) => value,
-            (Ended::Ran, Some(Err(payload))) => resume_unwind(payload),
-            _ => panic!(
-                "sync on \"{}\" at {site}: the queue was busy, and its runtime was shut down before the closure could run",
-                self.label()
-            ),
+    pub(super) fn sync_at<R: Send, F: FnOnce() -> R + Send>(&self, f: F, site: Site) -> R {
+        match self.on_idle(true, f, site) {
+            Ok(value) => value,
+            Err(f) => self.level().sync("sync", false, f, site),
         }
     }
 
-    /// Runs `f` here if this queue and all its targets are idle.
-    fn try_hold_chain<R, F: FnOnce() -> R>(&self, f: F, site: &'static Location<'static>) -> Result<R, F> {
-        let mut body = Some(f);
-        let mut result = None;
-        let core = self.core();
-        let ran = hold_core(core, site, &mut || {
-            let frame = Frame::serial(core);
-            let _inside = frame.enter();
-            result = body.take().map(|f| f());
-        });
-        match (ran, body, result) {
-            (true, None, Some(value)) => Ok(value),
-            (false, Some(f), None) => Err(f),
-            _ => unreachable!("the closure runs if and only if every level was taken"),
-        }
+    /// Runs `f` here if the queue is on the pool and idle: the common case. Afterwards, this thread
+    /// may run closures of other threads, if it `helps`.
+    #[inline]
+    fn on_idle<R, F: FnOnce() -> R>(&self, helps: bool, f: F, site: Site) -> Result<R, F> {
+        let node = Holder::new(site);
+        let Some(_hold) = self.core().try_hold(&node, helps) else { return Err(f) };
+        let frame = self.core().frame();
+        let _inside = frame.enter();
+        Ok(f())
     }
 
-    /// Runs `f` if that is possible without waiting for anybody; gives it back otherwise.
+    /// Runs `f` if that is possible without a wait. Gives `f` back otherwise.
+    ///
+    /// ```
+    /// use singletrack_queues::{Queue, TrySyncError};
+    ///
+    /// let cache = Queue::new("cache");
+    /// assert_eq!(cache.try_sync(|| 7).ok(), Some(7));
+    /// cache.suspend();
+    /// assert!(matches!(cache.try_sync(|| 7), Err(TrySyncError::Busy(_))));
+    /// ```
     ///
     /// # Errors
-    /// [`TrySyncError::Busy`] when the queue, or one of its targets, is busy or suspended; [`TrySyncError::Deadlock`] when
-    /// it would never become idle, because this very thread is in it. Both hold the closure.
+    /// [`TrySyncError::Busy`] when the queue, or one of its targets, is busy or suspended.
+    /// [`TrySyncError::Deadlock`] when the queue would never become idle, because this same thread
+    /// is in it. Both hold the closure.
     ///
     /// # Panics
     /// With the panic of `f`.
     #[track_caller]
     pub fn try_sync<R: Send, F: FnOnce() -> R + Send>(&self, f: F) -> Result<R, TrySyncError<F>> {
         let site = Location::caller();
-        self.try_hold_chain(f, site).map_err(|f| match current::blocks_on(self.core().level(), false) {
-            Some(inside) => TrySyncError::Deadlock(DeadlockError::new(self, inside, site), f),
-            None => TrySyncError::Busy(f),
-        })
+        self.on_idle(false, f, site).or_else(|f| self.level().try_sync("try_sync", false, f, site))
     }
 
-    /// As [`sync`](Self::sync), but waits no longer than `timeout` for `f` to begin. Once it has begun it is waited for.
+    /// As [`sync`](Self::sync), but waits for `f` to begin until `timeout` at most: a span of time
+    /// or a point in time, see [`When`]. Once it has begun it is waited for.
+    ///
+    /// ```
+    /// use singletrack_queues::Queue;
+    /// use std::time::Duration;
+    ///
+    /// let printer = Queue::new("printer");
+    /// assert_eq!(printer.sync_timeout(Duration::from_secs(60), || "printed"), Ok("printed"));
+    /// printer.suspend();
+    /// let late = printer.sync_timeout(Duration::from_millis(1), || "never");
+    /// println!("{}", late.unwrap_err());
+    /// ```
     ///
     /// # Errors
-    /// [`SyncError`]: too late, a deadlock, or the runtime was shut down; `f` was dropped unrun in each case.
+    /// [`SyncError`] when the time is over, for a deadlock, or when the runtime was shut down. `f`
+    /// is dropped unrun in each case.
     ///
     /// # Panics
     /// With the panic of `f`.
     #[track_caller]
-    pub fn sync_timeout<R: Send, F: FnOnce() -> R + Send>(&self, timeout: Duration, f: F) -> Result<R, SyncError> {
-        self.sync_within(When::from(timeout), f, Location::caller())
-    }
-
-    /// As [`sync_timeout`](Self::sync_timeout), with a point in time: by either clock, see [`When`].
-    ///
-    /// # Errors
-    /// As for `sync_timeout`.
-    ///
-    /// # Panics
-    /// With the panic of `f`.
-    #[track_caller]
-    pub fn sync_until<R: Send, F: FnOnce() -> R + Send>(&self, when: impl Into<When>, f: F) -> Result<R, SyncError> {
-        self.sync_within(when.into(), f, Location::caller())
-    }
-
-    fn sync_within<R: Send, F: FnOnce() -> R + Send>(
+    pub fn sync_timeout<R: Send, F: FnOnce() -> R + Send>(
         &self,
-        when: When,
+        timeout: impl Into<When>,
         f: F,
-        site: &'static Location<'static>,
     ) -> Result<R, SyncError> {
-        let f = match self.try_hold_chain(f, site) {
-            Ok(value) => return Ok(value),
-            Err(f) => f,
-        };
-        if let Some(inside) = current::blocks_on(self.core().level(), false) {
-            return Err(SyncError::Deadlock(DeadlockError::new(self, inside, site)));
-        }
-        if self.is_forked() {
-            return Err(SyncError::Shutdown { label: self.label().to_owned() });
-        }
-        // Whoever runs it works for this thread.
-        let qos = Qos::current();
-        let f = move || {
-            let _back = qos.at_least();
-            f()
-        };
-        let (lift, guest) = (Lift::here(self.core()), Guest::here(self.core()));
-        Timed::sync(f, when, self.label(), site, |timed| {
-            // SAFETY: the block is on the heap and counted, and waited for. It may be sent: `F` and `R` are `Send`.
-            unsafe { self.core().push(Timed::into_node(timed)) };
-            if let Some(lift) = &lift {
-                lift.hurry();
-            }
-            if let Some(guest) = &guest {
-                guest.hurry();
-            }
-        })
-    }
-}
-
-/// The node of a thread that holds a queue itself: never run by anybody.
-static HOLDER: VTable = VTable {
-    kind: Kind::Holder,
-    run: holder_does_not_run,
-    finish: holder_does_not_finish,
-    discard: holder_is_not_discarded,
-    label: block::no_label,
-};
-
-unsafe fn holder_does_not_run(_: NonNull<Node>) -> Option<Payload> {
-    unreachable!("the thread that holds a queue unlinks its node itself")
-}
-
-unsafe fn holder_does_not_finish(_: NonNull<Node>) {
-    unreachable!("the thread that holds a queue unlinks its node itself")
-}
-
-unsafe fn holder_is_not_discarded(_: NonNull<Node>) -> u64 {
-    unreachable!("the thread that holds a queue unlinks its node itself")
-}
-
-/// The drain right, held by a thread for one closure; let go on drop, also when the closure panics.
-struct Hold<'a> {
-    core: &'a QueueCore,
-    node: &'a Node,
-}
-
-impl Drop for Hold<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: we hold the drain right since `try_hold`, our node is the front.
-        unsafe {
-            if let Some(next) = self.core.mail.let_go(NonNull::from(self.node)) {
-                settle(self.core, next);
-                // Counted by whoever pushed `next`.
-                self.core.pool().waited_outside();
-            }
-        }
-    }
-}
-
-/// Takes `target` and everything above it, if all are idle or have room, and runs `f`.
-pub(super) fn hold(target: &Target, site: &'static Location<'static>, f: &mut dyn FnMut()) -> bool {
-    match target {
-        Target::Pool(_) => {
-            f();
-            true
-        }
-        Target::Queue(queue) => hold_core(queue.core(), site, f),
-        Target::Concurrent(queue) => queue.hold(false, site, f),
-    }
-}
-
-fn hold_core(core: &QueueCore, site: &'static Location<'static>, f: &mut dyn FnMut()) -> bool {
-    if !core.state.is_clear() {
-        return false;
-    }
-    let node = Node::new(&HOLDER, site);
-    // SAFETY: `node` lives until `_hold` is dropped, which unlinks it.
-    if !unsafe { core.mail.try_hold(NonNull::from(&node)) } {
-        return false;
-    }
-    let _hold = Hold { core, node: &node };
-    hold(&core.target, site, f)
-}
-
-/// Lets go of a queue in which others wait: runs some waiters' closures, then schedules the rest.
-///
-/// # Safety
-/// The caller has the drain right, and `node` is the front.
-#[cold]
-unsafe fn settle(core: &QueueCore, mut node: NonNull<Node>) {
-    // SAFETY: the drain right is ours until the mailbox closes or the queue is scheduled.
-    unsafe {
-        // Not while this thread unwinds: closures of others would find themselves `panicking`.
-        let combine = core.target.is_pool() && !std::thread::panicking();
-        let mut left = if combine { COMBINE } else { 0 };
-        while left > 0 && node.as_ref().vtable.kind == Kind::Sync && core.state.is_clear() {
-            let vtable = node.as_ref().vtable;
-            let next = {
-                // The closure is another thread's: what this thread is in besides must not concern it.
-                let frame = Frame::serial_alone(core);
-                let _inside = frame.enter();
-                let none = (vtable.run)(node);
-                debug_assert!(none.is_none(), "a waiter gets its panic itself");
-                core.mail.unlink(node)
-            };
-            (vtable.finish)(node);
-            match next {
-                Some(next) => node = next,
-                None => return,
-            }
-            left -= 1;
-        }
-        core.mail.set_front(node);
-        core.schedule(Place::Next);
-    }
-}
-
-/// A closure on the stack of the thread that waits for it.
-#[repr(C)]
-struct SyncBlock<R, F> {
-    node: Node,
-    waiter: Waiter,
-    /// Of the waiting thread: whoever runs the closure works for that one.
-    qos: Qos,
-    body: Option<F>,
-    result: Option<Result<R, Payload>>,
-}
-
-impl<R: Send, F: FnOnce() -> R + Send> SyncBlock<R, F> {
-    const VTABLE: VTable = VTable {
-        kind: Kind::Sync,
-        run: Self::run,
-        finish: Self::finish,
-        discard: Self::discard,
-        label: block::no_label,
-    };
-
-    unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
-        let this = node.cast::<Self>().as_ptr();
-        // SAFETY: the waiting thread does not touch `body` and `result` before the waiter ended.
-        unsafe {
-            if let Some(body) = (*this).body.take() {
-                let _back = (*this).qos.at_least();
-                (*this).result = Some(catch::catch(body));
-            }
-        }
-        None
-    }
-
-    unsafe fn finish(node: NonNull<Node>) {
-        let this = node.cast::<Self>().as_ptr();
-        // SAFETY: it ran, is in no list, and is ended once; dead afterwards.
-        unsafe { Waiter::end(&raw const (*this).waiter, Ended::Ran) };
-    }
-
-    unsafe fn discard(node: NonNull<Node>) -> u64 {
-        let this = node.cast::<Self>().as_ptr();
-        // SAFETY: it is in no list and will not run; dead afterwards. Its thread drops the closure.
-        unsafe { Waiter::end(&raw const (*this).waiter, Ended::Dropped) };
-        1
+        let site = Location::caller();
+        self.on_idle(false, f, site).or_else(|f| self.level().sync_within(false, timeout.into(), f, site))
     }
 }

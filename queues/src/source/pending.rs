@@ -1,56 +1,75 @@
-//! The words of a source: what was merged and not handled yet, and whether it is suspended.
+//! The words of a source: the signals that were merged and not handled yet, and whether the source
+//! is suspended.
 //!
-//! | word | meaning | who changes it |
+//! | word | meaning | changed by |
 //! |---|---|---|
-//! | 0 | nothing waits, the source is in no queue | a merge: it gets the node, and queues it |
-//! | value | the source is in its queue, or about to be, or held | merges change it; the handler's run takes it |
-//! | any + `CANCELLED` | no run begins any more | nobody takes `CANCELLED` back |
+//! | 0 | nothing is pending, the source is in no queue | a merge: it gets the node, and queues it |
+//! | value | the source is in its queue, or about to be, or suspended | merges change it; the handler's run takes it |
+//! | any + `CANCELLED` | no run begins any more | nothing: `CANCELLED` stays set |
 //!
-//! Every move is one read-modify-write, so each merge is taken by exactly one run, and no two merges get the node. What
-//! was replaced is kept as one more than itself, so that zero is a value too.
+//! Every transition is one read-modify-write, so exactly one run takes each merge, and no two
+//! merges get the node. With `Replace` the word is the value plus one, so that zero is a value too.
 //!
-//! Suspending is the other word, the [`State`] of a queue with the same moves: a run that meets a suspension leaves what
-//! was merged where it is, so that no merge gets the node, and the last resume queues it again.
+//! The other word is for suspending. It is the [`State`] of a queue, with the same transitions. A
+//! run that meets a suspension leaves the merged signals where they are, so that no merge gets the
+//! node, and the last resume queues it again.
 
-use crate::state::{Resumed, State};
-use crate::sync::atomic::{
+use crate::base::state::{Resumed, State};
+use crate::base::sync::atomic::{
     AtomicU64,
-    Ordering::{AcqRel, Acquire, Relaxed, Release},
+    Ordering::{AcqRel, Acquire, Relaxed},
 };
-use crate::sync::{order_unless, planted};
 
 /// The top bit of the word, so signals have 63.
 const CANCELLED: u64 = 1 << 63;
 
-/// The largest value that all ways to merge can carry.
+/// The largest value that every way of merging can carry.
 pub(super) const MAX: u64 = CANCELLED - 2;
 
-/// How a [`Source`](super::Source) puts together what is signalled between two runs of its handler.
+/// How a [`Source`](super::Source) merges the signals between two runs of its handler.
+///
+/// ```
+/// use singletrack_queues::{Merge, Queue, Source};
+/// use std::sync::mpsc;
+///
+/// for (merge, result) in [(Merge::Or, 7), (Merge::Add, 9), (Merge::Replace, 6)] {
+///     let (tell, told) = mpsc::channel();
+///     let queue = Queue::new("three and six");
+///     let source = Source::builder(&queue).merging(merge).build(move |value| tell.send(value).unwrap());
+///     queue.sync(|| {
+///         source.merge(3);
+///         source.merge(6);
+///     });
+///     assert_eq!(told.recv(), Ok(result));
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Merge {
-    /// By "or": flags. The lower 63 bits count, and merging 0 is nothing.
+    /// By "or": flags. The lower 63 bits count, and merging 0 does nothing.
     #[default]
     Or,
-    /// By adding: the sum is exact up to [`Source::MAX`](super::Source::MAX), where it stays. Merging 0 is nothing.
+    /// By adding: the sum is exact up to [`Source::MAX`](super::Source::MAX), where it stays.
+    /// Merging 0 does nothing.
     Add,
-    /// The last value wins, up to [`Source::MAX`](super::Source::MAX); merging more panics. Zero is a value like any other:
-    /// the handler gets it. (In Grand Central Dispatch it erases what waits, and the handler does not run.)
+    /// The last value wins, up to [`Source::MAX`](super::Source::MAX); merging more panics. Zero is
+    /// a value like any other: the handler gets it. (In Grand Central Dispatch it erases the
+    /// pending value, and the handler does not run.)
     Replace,
 }
 
 /// What a run of the source has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begin {
-    /// Hand this to the handler.
+    /// Call the handler with this value.
     Run(u64),
-    /// Go away: the last resume queues the source again.
+    /// Return: the last resume queues the source again.
     Held,
-    /// Go away for good.
+    /// Return: no run follows.
     Cancelled,
 }
 
-/// See the module.
+/// The two words; see the module.
 #[derive(Debug)]
 pub(crate) struct Pending {
     word: AtomicU64,
@@ -63,7 +82,7 @@ impl Pending {
         Self { word: AtomicU64::new(0), merge, state: State::new() }
     }
 
-    /// Merges `value`. `true`: nothing waited, the caller must queue the source.
+    /// Merges `value`. `true`: nothing was pending, and the caller must queue the source.
     #[inline]
     #[track_caller]
     pub(crate) fn add(&self, value: u64) -> bool {
@@ -71,8 +90,9 @@ impl Pending {
             return self.add_value(value);
         }
         let bits = value & !CANCELLED;
-        // AcqRel: the run that takes these bits sees what happened before; partner: the AcqRel in `begin`.
-        bits != 0 && self.word.fetch_or(bits, order_unless("source: a merge does not release", AcqRel)) == 0
+        // AcqRel: the run that takes these bits sees what happened before; partner: the AcqRel in
+        // `begin`.
+        bits != 0 && self.word.fetch_or(bits, AcqRel) == 0
     }
 
     #[track_caller]
@@ -85,16 +105,13 @@ impl Pending {
         let step = |word: u64| match self.merge {
             _ if word & CANCELLED != 0 => None,
             Merge::Replace => Some(value + 1),
-            // A sum of zero would be in no queue and yet have been merged.
+            // With a sum of zero the source would be in no queue, and yet a merge would have taken
+            // place.
             _ if value == 0 => None,
             _ => Some(word.saturating_add(value).min(MAX)),
         };
-        if planted("source: a value is merged in two steps") {
-            let word = self.word.load(Acquire);
-            return step(word).inspect(|&new| self.word.store(new, Release)).is_some() && word == 0;
-        }
         // AcqRel: as in `add`.
-        self.word.fetch_update(order_unless("source: a value does not release", AcqRel), Relaxed, step) == Ok(0)
+        self.word.fetch_update(AcqRel, Relaxed, step) == Ok(0)
     }
 
     /// A run begins: takes what was merged, unless the source is suspended or cancelled.
@@ -103,13 +120,8 @@ impl Pending {
         if !self.state.is_clear() && self.hold() {
             return Begin::Held;
         }
-        if planted("source: a run takes its bits in two steps") {
-            let bits = self.word.load(Acquire);
-            self.word.store(bits & CANCELLED, Release);
-            return if bits & CANCELLED == 0 { Begin::Run(bits) } else { Begin::Cancelled };
-        }
         // AcqRel: see `add`.
-        let word = self.word.fetch_and(CANCELLED, order_unless("source: a run does not acquire", AcqRel));
+        let word = self.word.fetch_and(CANCELLED, AcqRel);
         match self.merge {
             _ if word & CANCELLED != 0 => Begin::Cancelled,
             Merge::Replace => Begin::Run(word.saturating_sub(1)),
@@ -119,27 +131,25 @@ impl Pending {
 
     #[cold]
     fn hold(&self) -> bool {
-        if planted("source: a held run takes its bits") {
-            self.word.fetch_and(CANCELLED, AcqRel);
-        }
         self.state.hold()
     }
 
-    /// One more suspension; false if the count is full.
+    /// Adds one suspension; `false` if the count is full.
     pub(crate) fn suspend(&self) -> bool {
         self.state.suspend()
     }
 
-    /// One suspension less. [`Resumed::Schedule`]: a run went away because of it, the caller must queue the source.
+    /// Takes one suspension back. [`Resumed::Schedule`]: a run returned because of it, and the
+    /// caller must queue the source.
     pub(crate) fn resume(&self) -> Resumed {
         self.state.resume()
     }
 
-    /// `true`: it was not cancelled before; the caller sees to the end.
+    /// `true`: it was not cancelled before, and the caller must end the source.
     pub(crate) fn cancel(&self) -> bool {
-        // AcqRel: as a merge.
+        // AcqRel: as in a merge.
         let before = self.word.fetch_or(CANCELLED, AcqRel);
-        before & CANCELLED == 0 || planted("source: each cancel sees to the end")
+        before & CANCELLED == 0
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Parallel for: every number once, borrows, panics, nesting.
 
-use crate::runtime;
+use crate::{by_a_worker, runtime};
 use singletrack_queues::{ConcurrentQueue, Queue, apply, apply_chunks};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -59,7 +59,7 @@ fn it_nests_and_works_inside_blocks_of_a_busy_runtime() {
         })
         .collect();
     for task in outer {
-        assert_eq!(task.wait().ok(), Some(45 * 45));
+        assert_eq!(by_a_worker(task), 45 * 45);
     }
 }
 
@@ -119,7 +119,8 @@ fn on_a_concurrent_queue_it_stays_in_the_width_and_away_from_barriers() {
     assert_eq!(runtime.stats().panics, 0);
 }
 
-/// All that the loop needs is held by somebody who waits for it: it does not wait for helpers that cannot come.
+/// A waiting thread holds everything that the loop needs: the loop does not wait for helpers that
+/// cannot arrive.
 #[test]
 fn a_loop_needs_no_helper() {
     let runtime = runtime(2);
@@ -129,4 +130,24 @@ fn a_loop_needs_no_helper() {
         wide.barrier(|| ());
         wide.apply(100, |_| ());
     });
+}
+
+#[test]
+fn results_are_put_together_from_left_to_right_in_the_same_parts_on_any_number_of_workers() {
+    for n in [0, 1, 2, 255, 256, 257, 1_000] {
+        let texts = runtime(3).apply_reduce(n, "<".to_owned(), |i| format!("{i} "), |a, b| a + &b);
+        let expected = (0..n).fold("<".to_owned(), |all, i| all + &format!("{i} "));
+        assert_eq!(texts, expected, "{n}");
+    }
+    let sums =
+        [1, 2, 4].map(|workers| runtime(workers).apply_reduce(10_001, 0.0, |i| 1.0 / (i as f64 + 0.1), |a, b| a + b));
+    assert!(sums.iter().all(|sum: &f64| sum.to_bits() == sums[0].to_bits()), "{sums:?}");
+}
+
+#[test]
+fn a_panic_of_a_reduction_comes_back() {
+    let runtime = runtime(2);
+    let sum = || runtime.apply_reduce(1_000, 0, |i| i, |_, b| if b == 999 { panic!("at the end") } else { b });
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(sum)).is_err());
+    assert_eq!(runtime.apply_reduce(4, 0, |i| i, |a, b| a + b), 6, "it goes on");
 }

@@ -1,4 +1,4 @@
-//! `assert_on` and `assert_not_on` hold, or say which queue, where, and what to do.
+//! `assert_on` and `assert_not_on` hold, or say which queue, where, and what the remedy is.
 
 use crate::runtime;
 use singletrack_queues::{ConcurrentQueue, MainQueue, Queue};

@@ -1,7 +1,7 @@
-//! Blocks that block: stand-ins, up to the cap, and they go away.
+//! Blocks that block: replacement threads, up to the cap, and they go away.
 
-use crate::{Latch, runtime, wait_until};
-use singletrack_queues::{Group, Queue, Runtime, blocking};
+use crate::{Latch, by_a_worker, occupy, runtime, wait_until};
+use singletrack_queues::{Group, Qos, Queue, Runtime, blocking};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -14,22 +14,22 @@ fn a_blocked_block_does_not_stop_the_others() {
     let stuck = runtime.queue("stuck").call(move || wait.wait());
     let other = runtime.queue("other");
     for _ in 0..10 {
-        assert!(other.call(|| ()).wait().is_ok());
+        by_a_worker(other.call(|| ()));
     }
+    assert!(runtime.stats().replaced >= 1);
     latch.open();
     assert!(stuck.wait().is_ok());
-    assert!(runtime.stats().relieved >= 1);
 }
 
-/// So that nobody has to look after it: the stand-in sleeps, and the monitor may.
+/// So that nobody has to look after it: the replacement thread sleeps, and the monitor may.
 #[test]
 fn a_block_that_waits_long_is_stood_in_for_though_nothing_else_waits() {
     let runtime = runtime(2);
     let latch = Latch::default();
     let wait = latch.clone();
     let stuck = runtime.queue("stuck").call(move || wait.wait());
-    wait_until("a stand-in takes over", || runtime.stats().relieved == 1);
-    assert!(runtime.queue("other").call(|| ()).wait().is_ok(), "and it works");
+    wait_until("a replacement thread takes over", || runtime.stats().replaced == 1);
+    by_a_worker(runtime.queue("other").call(|| ()));
     latch.open();
     assert!(stuck.wait().is_ok());
 }
@@ -44,14 +44,14 @@ fn what_a_blocked_block_submitted_last_is_not_hidden_behind_it() {
         second.submit(move || open.open());
         wait.wait();
     });
-    assert!(done.wait().is_ok());
+    by_a_worker(done);
 }
 
-/// Nobody looks after it any more: the monitor sleeps.
+/// The block is no longer supervised: the monitor sleeps.
 #[test]
 fn what_a_block_submits_long_after_it_was_stood_in_for_is_not_hidden_behind_it() {
     let puts: [fn(&Queue, Latch); 2] =
-        [|queue, latch| queue.submit(move || latch.open()), |queue, latch| queue.submit_later(move || latch.open())];
+        [|queue, latch| queue.submit(move || latch.open()), |queue, latch| queue.submit_deferred(move || latch.open())];
     for put in puts {
         let runtime = runtime(1);
         let (begin, latch) = <(Latch, Latch)>::default();
@@ -59,11 +59,11 @@ fn what_a_block_submits_long_after_it_was_stood_in_for_is_not_hidden_behind_it()
         let (first, second) = (runtime.queue("first"), runtime.queue("second"));
         let done = first.call(move || {
             begins.wait();
-            std::thread::sleep(Duration::from_millis(50)); // the block under test sleeps: longer than the monitor looks on
+            std::thread::sleep(Duration::from_millis(50)); // the block under test sleeps: longer than the monitor looks
             put(&second, wait.clone());
             wait.wait();
         });
-        wait_until("a stand-in takes over", || runtime.stats().relieved == 1);
+        wait_until("a replacement thread takes over", || runtime.stats().replaced == 1);
         begin.open();
         assert!(done.wait().is_ok());
     }
@@ -79,13 +79,13 @@ fn a_computing_block_does_not_stop_the_others_for_good() {
             std::hint::spin_loop();
         }
     });
-    assert!(runtime.queue("other").call(|| ()).wait().is_ok());
+    by_a_worker(runtime.queue("other").call(|| ()));
     stop.store(1, Relaxed);
     assert!(busy.wait().is_ok());
 }
 
 #[test]
-fn a_thousand_sleeping_blocks_stay_under_the_cap_and_the_stand_ins_go_away() {
+fn a_thousand_sleeping_blocks_stay_under_the_cap_and_the_replacements_go_away() {
     let runtime = Runtime::builder().workers(2).thread_cap(20).name("capped").build().expect("a few threads");
     let group = Group::new();
     let (now, peak) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
@@ -93,15 +93,15 @@ fn a_thousand_sleeping_blocks_stay_under_the_cap_and_the_stand_ins_go_away() {
         let (now, peak) = (now.clone(), peak.clone());
         group.submit(&runtime.queue(format!("sleeper.{i}")), move || {
             peak.fetch_max(now.fetch_add(1, Relaxed) + 1, Relaxed);
-            std::thread::sleep(Duration::from_millis(2)); // the block under test sleeps: it is what stand-ins are for
+            std::thread::sleep(Duration::from_millis(2)); // the block under test sleeps: it is what replacement threads are for
             now.fetch_sub(1, Relaxed);
         });
     }
     group.wait();
     let stats = runtime.stats();
     assert!(stats.peak_threads <= 20 && peak.load(Relaxed) <= 20, "{stats:?}");
-    assert!(stats.peak_threads > 2, "blocked workers were stood in for: {stats:?}");
-    wait_until("the stand-ins to go away", || runtime.stats().threads == 2);
+    assert!(stats.peak_threads > 2, "blocked workers were replaced: {stats:?}");
+    wait_until("the replacement threads to go away", || runtime.stats().threads == 2);
 }
 
 #[test]
@@ -114,5 +114,21 @@ fn a_block_that_says_it_will_block_is_stood_in_for() {
         second.submit(move || open.open());
         blocking(|| wait.wait());
     });
-    assert!(done.wait().is_ok());
+    by_a_worker(done);
+}
+
+#[test]
+fn the_backlog_is_what_waits_for_a_worker() {
+    let runtime = Runtime::builder().workers(1).thread_cap(1).build().expect("one thread");
+    assert_eq!(runtime.stats().backlog, 0);
+    let latch = occupy(&runtime.queue("busy"));
+    let urgent = Queue::builder("urgent").runtime(&runtime).qos(Qos::UserInteractive).build();
+    for queue in [runtime.queue("one"), runtime.queue("two"), urgent] {
+        // Several blocks of a queue are one runnable.
+        (0..3).for_each(|_| queue.submit(|| ()));
+    }
+    runtime.spawn(|| ());
+    assert_eq!(runtime.stats().backlog, 4);
+    latch.open();
+    wait_until("the worker to keep up", || runtime.stats().backlog == 0);
 }

@@ -1,4 +1,5 @@
-//! Chains of serial and concurrent queues: order, barriers, `sync` at every level, deadlocks that are told, and the end.
+//! Chains of serial and concurrent queues: order, barriers, `sync` at every level, deadlocks that
+//! are reported, and the end.
 
 use crate::{LONG, Latch, runtime, wait_until};
 use singletrack_queues::{ConcurrentQueue, Group, Isolated, Queue, SyncError, TrySyncError};
@@ -57,7 +58,8 @@ fn a_barrier_is_alone_in_its_own_queue_and_an_ordinary_block_of_the_target() {
     assert!(barrier.wait().is_ok() && beside.wait().is_ok(), "each waited for the other to have begun");
 }
 
-/// Two hundred times: readers that must all have ended, then a barrier; in every shape that a concurrent queue can have.
+/// Two hundred times: readers that must all have ended, then a barrier; in every shape of a
+/// concurrent queue.
 #[test]
 fn barriers_hold_for_two_hundred_generations_whatever_the_target() {
     let runtime = runtime(4);
@@ -106,7 +108,7 @@ fn what_can_never_be_had_is_reported_with_both_queues() {
     let other = ConcurrentQueue::builder("other").target(&root).build();
     let view = ConcurrentQueue::builder("view").target(&table).build();
     let log = Queue::builder("log").target(&table).build();
-    // A barrier of what this thread is in, directly or through a target.
+    // A barrier of the queue that this thread is in, directly or through a target.
     for said in [
         table.sync(|| sentence(|| table.barrier_sync(|| ()))),
         view.sync(|| sentence(|| table.barrier_sync(|| ()))),
@@ -124,7 +126,7 @@ fn what_can_never_be_had_is_reported_with_both_queues() {
     assert!(table.sync(|| matches!(table.try_barrier_sync(|| ()), Err(TrySyncError::Deadlock(..)))));
     let timed = table.sync(|| table.barrier_sync_timeout(LONG, || ()));
     assert!(matches!(timed, Err(SyncError::Deadlock(_))));
-    // All of them go on.
+    // All of them continue to work.
     assert_eq!(view.barrier_sync(|| 1) + log.sync(|| 2) + other.sync(|| 4), 7);
 }
 
@@ -142,7 +144,8 @@ fn a_block_of_a_concurrent_queue_may_sync_on_what_targets_it_even_while_a_barrie
     assert!(written.wait().is_ok());
 }
 
-/// The log is busy and stands behind a barrier, or has no room, because of the very thread that waits for it.
+/// The log is busy and stands behind a barrier, or has no room, because of the very thread that
+/// waits for it.
 #[test]
 fn a_block_that_waits_for_a_busy_queue_of_its_own_target_is_not_waited_for_by_it() {
     let runtime = runtime(2);

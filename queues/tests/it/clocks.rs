@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// How many intervals are over.
+/// The number of complete intervals.
 fn over(begin: Instant, end: Instant, interval: Duration) -> u64 {
     u64::try_from(end.saturating_duration_since(begin).as_nanos() / interval.as_nanos()).expect("a short time")
 }
@@ -22,7 +22,7 @@ fn a_ticker_of_five_microseconds_ticks_beside_twenty_five_thousand_parked_timers
     let (tell, told) = mpsc::channel();
     let begin = Instant::now();
     let ticker = Ticker::new(&runtime.queue("fast"), Schedule::every(interval), move |ticks| {
-        // Nobody listens any more when it is about to be cancelled.
+        // No receiver is left when the ticker is about to be cancelled.
         let _ = tell.send((ticks, Instant::now()));
     });
     let (mut all, mut calls) = (0, 0);
@@ -34,7 +34,7 @@ fn a_ticker_of_five_microseconds_ticks_beside_twenty_five_thousand_parked_timers
     ticker.cancel();
     assert!(runtime.stats().timers >= 25_000);
     assert!(timers.iter().all(|timer| timer.cancel()), "a parked one has gone off");
-    ticker.queue().sync(|| ());
+    ticker.queue().expect("a serial queue").sync(|| ());
     assert_eq!(runtime.stats().timers, 0);
 }
 
@@ -53,12 +53,13 @@ fn a_ticker_of_a_hundred_hertz_does_not_drift() {
         let (ticks, at) = told.recv_timeout(LONG).expect("it ticks on");
         all += ticks;
         assert!(all <= over(before, at, interval), "tick {all} came before its time in the schedule");
-        // Nothing was skipped: a call that ended later than the one before began counts all that was due by then.
-        assert!(all >= over(after, last, interval), "{all} ticks were told, the clock says more");
+        // Nothing was skipped: a call that ended later than the previous one began counts all ticks
+        // that were due by then.
+        assert!(all >= over(after, last, interval), "{all} ticks were reported, the clock says more");
         last = at;
     }
-    // The next call begins after this: fired and missed together are what the clock says.
-    let due = ticker.queue().sync(|| over(after, Instant::now(), interval));
+    // The next call begins after this: fired and missed ticks together match the clock.
+    let due = ticker.queue().expect("a serial queue").sync(|| over(after, Instant::now(), interval));
     all += told.try_iter().map(|(ticks, _)| ticks).sum::<u64>();
     let (ticks, at) = told.recv_timeout(LONG).expect("it ticks on");
     assert!((due..=over(before, at, interval)).contains(&(all + ticks)), "{} ticks, {due} were due", all + ticks);

@@ -1,10 +1,12 @@
-//! Readers together, a barrier alone, nothing overtakes a barrier.
+//! Readers run together, a barrier runs alone, nothing overtakes a barrier.
 
-use crate::{Latch, runtime, wait_until};
+use crate::{LONG, Latch, runtime, wait_until};
 use singletrack_queues::{ConcurrentQueue, Runtime};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 fn queue(runtime: &Runtime) -> ConcurrentQueue {
     ConcurrentQueue::builder("table").runtime(runtime).build()
@@ -69,7 +71,7 @@ fn sync_readers_and_writers_of_many_threads_exclude_one_another() {
                     if (i + who) % 20 == 0 {
                         queue.barrier_sync(|| {
                             assert_eq!(readers.load(Relaxed), 0, "a barrier beside readers");
-                            // Not atomic on purpose: only exclusion makes the sum right.
+                            // Not atomic on purpose: only exclusion makes the sum correct.
                             value.store(value.load(Relaxed) + 1, Relaxed);
                         });
                     } else {
@@ -126,4 +128,35 @@ fn a_dropped_handle_still_runs_what_was_submitted() {
         }
     }
     wait_until("all blocks", || count.load(Relaxed) == 5_000);
+}
+
+#[test]
+fn a_reader_that_comes_while_a_barrier_runs_waits_for_it() {
+    let runtime = runtime(3);
+    let queue = queue(&runtime);
+    let (reads, submits) = (Latch::default(), Latch::default());
+    let wait = reads.clone();
+    queue.submit(move || wait.wait());
+    // Behind a reader the barrier is listed, and enters later.
+    let (runs, barrier_runs) = channel();
+    let (tell, told) = channel();
+    let wait = submits.clone();
+    let alone = queue.barrier_call(move || {
+        runs.send(()).expect("the test waits");
+        wait.wait();
+        told.recv_timeout(Duration::from_millis(100)).is_err()
+    });
+    reads.open();
+    barrier_runs.recv_timeout(LONG).expect("the reader has left");
+    queue.submit(move || _ = tell.send(()));
+    submits.open();
+    assert_eq!(alone.wait().ok(), Some(true), "a reader ran beside the barrier");
+}
+
+#[test]
+fn handles_of_one_queue_are_equal_and_others_are_not() {
+    let runtime = runtime(1);
+    let (one, other) = (queue(&runtime), queue(&runtime));
+    assert!(one == one.clone() && one != other);
+    assert_eq!(std::collections::HashSet::from([one.clone(), other, one]).len(), 2);
 }

@@ -1,4 +1,4 @@
-//! What a queue owns goes with it: after its last block, once, and in no block of it.
+//! The finalizer of a queue runs once, after its last block, and outside all its blocks.
 
 use crate::{LONG, runtime, wait_until};
 use singletrack_queues::{Queue, Runtime, SpecificKey};
@@ -9,7 +9,8 @@ use std::sync::{Arc, OnceLock};
 static OWNED: SpecificKey<Finalizer> = SpecificKey::new();
 static DEPTH: SpecificKey<usize> = SpecificKey::new();
 
-/// Tells when it goes: how many blocks had run, and whether a block of its queue was running on this thread.
+/// On its drop it reports how many blocks had run, and whether a block of its queue was running on
+/// this thread.
 struct Finalizer {
     name: &'static str,
     ran: Arc<AtomicUsize>,
@@ -59,25 +60,25 @@ impl Owner {
 
 fn at_work(runtime: &Runtime) {
     let owner = Owner::new();
-    // Idle.
+    // An idle queue.
     let queue = runtime.queue("idle");
     owner.gives(&queue, "idle");
     drop(queue);
     owner.expects("idle", 0);
-    // Busy.
+    // A busy queue.
     let queue = runtime.queue("busy");
     owner.gives(&queue, "busy");
     owner.submits(&queue, 1_000);
     drop(queue);
     owner.expects("busy", 1_000);
-    // Suspended: what it holds runs first.
+    // A suspended queue, which runs what it holds first.
     let queue = runtime.queue("held");
     owner.gives(&queue, "held");
     queue.suspend();
     owner.submits(&queue, 10);
     drop(queue);
     owner.expects("held", 1_010);
-    // By its own block.
+    // A queue that its own block drops.
     let queue = runtime.queue("own");
     owner.gives(&queue, "own");
     let own: Arc<OnceLock<Queue>> = Arc::default();
@@ -115,8 +116,8 @@ fn the_values_of_a_leaf_and_of_its_target_go_after_the_last_block_of_both() {
         owner.gives(&leaf, "leaf");
         owner.submits(&leaf, 20);
         drop((root, leaf));
-        let ends = [(); 2].map(|()| owner.told.recv_timeout(LONG).expect("both go"));
-        // The order of the two is not promised; that both come after the last block is.
+        let ends = [(); 2].map(|()| owner.told.recv_timeout(LONG).expect("both are dropped"));
+        // The order of the two is not guaranteed; only that both come after the last block.
         assert!(ends.iter().all(|&(_, ran, inside)| ran == 20 && !inside), "{ends:?}");
     }
 }
@@ -162,7 +163,7 @@ fn a_value_may_own_the_last_handle_of_another_queue_or_of_the_runtime() {
     let mut first = runtime.queue("last of the line");
     owner.gives(&first, "last of the line");
     first.set_specific(&HOME, runtime.clone());
-    for i in 0..1_000 {
+    for i in 0..500 {
         let queue = runtime.queue(format!("line.{i}"));
         queue.set_specific(&NEXT, first);
         first = queue;

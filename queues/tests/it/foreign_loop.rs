@@ -1,5 +1,5 @@
-//! A main queue under a loop that is not ours: it sleeps in its own way, is woken by the callback, and has other things to
-//! do between two turns.
+//! A main queue under a foreign event loop, which sleeps in its own way, is woken by the callback,
+//! and has other work between two turns.
 
 use crate::{LONG, runtime};
 use singletrack_queues::{Budget, MainQueue};
@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex};
 
-/// The loop of a toolkit: events that were posted, and a bell.
+/// The loop of a toolkit: posted events, and a condition variable.
 #[derive(Default)]
 struct Toolkit {
     posted: Mutex<bool>,
@@ -20,7 +20,7 @@ impl Toolkit {
         self.bell.notify_one();
     }
 
-    /// Sleeps until something was posted.
+    /// Sleeps until an event is posted.
     fn wait(&self) {
         let posted = self.posted.lock().expect("no panic under it");
         let (mut posted, _) = self.bell.wait_timeout_while(posted, LONG, |posted| !*posted).expect("no panic under it");
@@ -46,7 +46,7 @@ fn a_loop_that_sleeps_by_itself_is_woken_for_every_burst_and_misses_nothing() {
                     log.borrow_mut()[who] += 1;
                 });
                 if i % 100 == 0 {
-                    // The loop must get to it, whatever it is at.
+                    // The loop must process it, whatever else it does.
                     assert_eq!(handle.call(move || i).wait().ok(), Some(i));
                 }
             }
@@ -57,7 +57,7 @@ fn a_loop_that_sleeps_by_itself_is_woken_for_every_burst_and_misses_nothing() {
     while ended.with(&main, |ended| *ended.borrow()) < 4 {
         toolkit.wait();
         turns += 1;
-        // One turn a wake, and a small one: what is left wakes the loop again.
+        // One small turn per wake-up: the rest wakes the loop again.
         main.turn(Budget::blocks(64));
     }
     assert_eq!(log.with(&main, |log| log.borrow().clone()), [2_000; 4]);

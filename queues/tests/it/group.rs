@@ -207,7 +207,7 @@ fn members_from_one_place_on_two_queues_are_told_apart() {
                 members.submit(queue, move || _ = count.fetch_add(1, Relaxed));
             }
         });
-        // The one on the inner queue runs, leaves, and takes its own note with it.
+        // The member on the inner queue runs, leaves, and withdraws its own note.
         wait_until("the inner member", || count.load(Relaxed) == 1);
         inner.sync(|| ());
         members.wait();
@@ -236,5 +236,5 @@ fn a_group_keeps_no_queue_that_a_member_waits_in() {
     });
     drop(workloop);
     assert!(ended.wait().is_ok() && ended_too.wait().is_ok(), "each goes with its task, the last handle");
-    assert!(group.wait_timeout(LONG) && other.wait_timeout(LONG), "who suspended it is gone: what it holds runs");
+    assert!(group.wait_timeout(LONG) && other.wait_timeout(LONG), "its suspender is gone: what it holds runs");
 }

@@ -1,4 +1,5 @@
-//! Every hierarchy of serial and concurrent queues, three deep: as many blocks at once as it allows, and never more.
+//! Every hierarchy of serial and concurrent queues, three deep: as many blocks run at once as it
+//! allows, and never more.
 
 use crate::{LONG, runtime, wait_until};
 use singletrack_queues::{ConcurrentQueue, Queue, Runtime, TargetQueue};
@@ -7,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 
 const WORKERS: usize = 4;
 
-/// What a level may be.
+/// The kind of a level.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     Serial,
@@ -22,7 +23,7 @@ impl Kind {
         match self {
             Kind::Serial => 1,
             Kind::Width(width) => width,
-            // As many as there are threads: a worker that waits in a block may be stood in for.
+            // As many as there are threads: a worker that waits in a block may be replaced.
             Kind::Wide => usize::MAX,
         }
     }
@@ -80,7 +81,7 @@ impl Either {
     }
 }
 
-/// One queue of the tree, and how many are in it or in what targets it.
+/// One queue of the tree, and how many blocks are in it or in the queues that target it.
 struct Node {
     queue: Either,
     kind: Kind,
@@ -113,7 +114,7 @@ impl Node {
     }
 }
 
-/// Blocks that come here stay until so many have been here at once.
+/// Blocks that arrive here stay until `many` have been here at once.
 struct Meeting {
     now: Mutex<(usize, usize)>,
     met: Condvar,

@@ -1,6 +1,6 @@
-//! An inactive queue holds what it is given until it is activated.
+//! An inactive queue holds its blocks until it is activated.
 
-use crate::{LONG, runtime, wait_until};
+use crate::{LONG, by_a_worker, runtime, wait_until};
 use singletrack_queues::{ConcurrentQueue, Isolated, Queue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -15,7 +15,7 @@ fn nothing_runs_before_it_is_activated_and_everything_in_order_afterwards() {
     }
     let other = runtime.queue("other");
     for _ in 0..100 {
-        assert!(other.call(|| ()).wait().is_ok());
+        by_a_worker(other.call(|| ()));
     }
     assert!(log.queue().try_sync(|| ()).is_err());
     assert!(log.queue().sync_timeout(Duration::from_millis(1), || ()).is_err());

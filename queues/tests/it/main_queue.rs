@@ -1,7 +1,8 @@
-//! The queue that one thread drains: order, values that come back, values that stay, and its end. Turns: `main_turns`.
+//! The queue that one thread drains: order, values that come back, values that stay, and its end.
+//! Turns: `main_turns`.
 
 use crate::{LONG, runtime, wait_until};
-use singletrack_queues::{Budget, Local, MainQueue, SyncError, TaskError};
+use singletrack_queues::{Budget, Gone, Local, MainQueue, SyncError, TaskError};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, mpsc};
@@ -104,7 +105,7 @@ fn values_come_back_to_the_caller() {
     });
     main.run();
     assert_eq!(asker.join().expect("no panic"), (vec![true], 1, Some(42), true, true));
-    assert_eq!(main.handle().stats().panics, 0, "each was told to whoever waited");
+    assert_eq!(main.handle().stats().panics, 0, "each was reported to its waiter");
 }
 
 #[test]
@@ -123,8 +124,8 @@ fn sync_on_the_main_thread_itself_runs_at_once() {
 #[test]
 fn waiting_on_the_main_thread_for_the_main_queue_is_an_error_not_a_hang() {
     let main = MainQueue::new("ui");
-    let error = main.handle().call(|| ()).wait().expect_err("nobody else could run it");
-    assert!(matches!(&error, TaskError::Deadlock { label } if label == "ui"), "{error}");
+    let error = main.handle().call(|| ()).wait().expect_err("no other thread could run it");
+    assert!(matches!(&error, TaskError::Deadlock { label, .. } if label == "ui"), "{error}");
 }
 
 #[test]
@@ -170,18 +171,18 @@ fn after_the_end_blocks_come_back_or_are_dropped_and_counted() {
     let lost = handle.call(|| 1);
     drop(main);
     assert_eq!(Arc::strong_count(&alive), 3, "what waited was dropped");
-    assert!(matches!(lost.wait(), Err(TaskError::Dropped)));
+    assert!(matches!(lost.wait(), Err(TaskError::Dropped { .. })));
     handle.submit(move || drop(late));
     assert_eq!(Arc::strong_count(&alive), 2);
     let back = handle.try_submit(move || drop(returned)).expect_err("it is gone");
     assert_eq!(Arc::strong_count(&alive), 2, "the closure is ours again");
-    (back.0)();
+    back.into_inner()();
     assert_eq!(Arc::strong_count(&alive), 1);
-    assert!(matches!(handle.call(|| 1).wait(), Err(TaskError::Dropped)));
+    assert!(matches!(handle.call(|| 1).wait(), Err(TaskError::Dropped { .. })));
     let elsewhere = handle.clone();
     let sync = thread::spawn(move || elsewhere.sync_timeout(LONG, || ())).join().expect("no panic");
     for outcome in [sync, handle.sync_timeout(LONG, || ())] {
-        assert!(matches!(outcome, Err(SyncError::Shutdown { label }) if label == "gone"));
+        assert!(matches!(outcome, Err(SyncError::Gone { label, why: Gone::MainQueueDropped }) if label == "gone"));
     }
     let stats = handle.stats();
     assert_eq!((stats.dropped, stats.rejected, stats.waiting), (2, 3, 0));
@@ -199,7 +200,7 @@ fn the_end_lets_a_waiting_sync_go() {
     assert!(text.contains("\"gone\"") && text.contains("main_queue.rs"), "{text}");
 }
 
-/// Says where and when it was dropped.
+/// Reports where and when it is dropped.
 struct Says(&'static str, Arc<Mutex<Vec<(&'static str, thread::ThreadId)>>>, Rc<()>);
 
 impl Drop for Says {
@@ -225,7 +226,7 @@ fn a_local_is_made_used_and_dropped_on_the_main_thread() {
     drain_until(&main, "the value to be dropped", || log.lock().expect("no panic under it").len() == 1);
     assert_eq!(last.wait().ok(), Some(1));
     assert_eq!(*log.lock().expect("no panic under it"), [("made elsewhere", here)]);
-    assert_eq!(main.handle().stats().ran, 2, "letting go is nobody's block");
+    assert_eq!(main.handle().stats().ran, 2, "letting go counts as no block");
 }
 
 #[test]
@@ -235,7 +236,7 @@ fn locals_that_are_left_go_with_the_owner_the_oldest_first() {
     let log = Arc::new(Mutex::new(Vec::new()));
     let [old, new] = ["old", "new"].map(|name| main.local(Says(name, log.clone(), Rc::new(()))));
     let outlives = old.clone();
-    // A block that holds a handle is dropped with the owner, and must not disturb that.
+    // A block that holds a handle is dropped with the owner, which must survive that.
     old.submit(move |_| drop(new));
     drop(main);
     assert_eq!(*log.lock().expect("no panic under it"), [("old", here), ("new", here)]);
@@ -314,4 +315,11 @@ fn a_block_for_later_comes_to_the_main_thread_and_can_be_cancelled() {
     drop(main);
     let stats = || handle.stats();
     wait_until("the timer of a queue that is gone", || stats().rejected + stats().dropped == 1);
+}
+
+#[test]
+fn handles_of_one_main_queue_are_equal_and_others_are_not() {
+    let (one, other) = (MainQueue::new("one"), MainQueue::new("other"));
+    assert!(one.handle() == one.handle() && one.handle() != other.handle());
+    assert_eq!(std::collections::HashSet::from([one.handle(), one.handle(), other.handle()]).len(), 2);
 }

@@ -1,4 +1,5 @@
-//! Turns of the main queue: what one takes, its budget, one wake per burst, and who asks for the next.
+//! Turns of the main queue: what one takes, its budget, one wake-up per burst, and which call asks
+//! for the next turn.
 
 use crate::LONG;
 use singletrack_queues::{Budget, MainQueue};
@@ -67,7 +68,7 @@ fn a_handle_takes_turns_for_a_toolkit_that_runs_closures() {
     assert_eq!((stats.turns, stats.wakes), (4, 4));
     assert!(!main.handle().turn(Budget::ALL));
     assert_eq!(main.handle().stats().turns, 4, "a turn that finds nothing is none");
-    // What the toolkit kept for too long does nothing.
+    // A callback that the toolkit kept for too long does nothing.
     let late = main.handle();
     drop(main);
     assert!(!late.turn(Budget::ALL));
@@ -90,7 +91,7 @@ fn the_longest_turn_is_kept() {
     let main = MainQueue::new("main");
     let begin = Instant::now();
     main.handle().submit(move || {
-        // Not back before the clock moved on.
+        // It does not return before the clock has moved on.
         while begin.elapsed() < Duration::from_millis(2) {
             thread::yield_now();
         }

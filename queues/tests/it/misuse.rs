@@ -1,9 +1,11 @@
-//! What Grand Central Dispatch answers with a crash, a hang or silence is a sentence here: it names the queue, the call and the
-//! remedy, and what was submitted before still runs. A test for each.
+//! Where Grand Central Dispatch answers with a crash, a hang or silence, this library answers with
+//! a sentence. It names the queue, the call and the remedy, and blocks that were submitted before
+//! still run. There is a test for each.
 //!
-//! What cannot be written at all is a `compile_fail` example in the docs: a handle that is released twice ([`Queue`]), a
-//! negative semaphore, a work item that is submitted twice, a barrier for a serial queue, a value that may not visit other
-//! threads. There are no calls that retarget a queue or close a cycle of targets.
+//! Misuse that cannot be written at all is a `compile_fail` example in the docs: a handle that is
+//! released twice ([`Queue`]), a negative semaphore, a work item that is submitted twice, a barrier
+//! for a serial queue, a value that may not be used on other threads. No call retargets a queue or
+//! closes a cycle of targets.
 
 use crate::{LONG, Latch, runtime, wait_until};
 use singletrack_queues::{
@@ -15,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Keeps what the library logs, of all tests of this program: each asks for its own labels.
+/// Keeps what the library logs in all tests of this program: each test filters by its own labels.
 struct Kept(Mutex<Vec<String>>);
 
 static KEPT: Kept = Kept(Mutex::new(Vec::new()));
@@ -34,7 +36,7 @@ impl log::Log for Kept {
 
 /// From now on the log is kept.
 fn keep_the_log() {
-    // The second one is refused, which is as well.
+    // The second call is refused, which is fine.
     let _ = log::set_logger(&KEPT);
     log::set_max_level(log::LevelFilter::Warn);
 }
@@ -179,7 +181,7 @@ fn waiting_for_a_group_whose_member_comes_after_this_block_is_a_panic() {
     says(&sentence.wait().expect("it is caught"), &["deadlock", "behind", "misuse.rs", "use notify"]);
     group.wait();
     ran.becomes(1);
-    // The same in a sync, and through a target.
+    // The same in a `sync`, and through a target.
     let leaf = Queue::builder("behind.leaf").target(&queue).build();
     let sentence = queue.sync(|| {
         group.submit(&leaf, ran.block());
@@ -254,7 +256,7 @@ fn sync_on_the_own_queue_up_the_chain_or_on_the_target_is_a_panic() {
     };
     says(&inside(&leaf), &["deadlock", "sync on \"sync.leaf\"", "in a block of \"sync.leaf\"", "misuse.rs", "submit"]);
     says(&inside(&base), &["deadlock", "sync on \"sync.base\"", "in a block of \"sync.leaf\"", "misuse.rs", "submit"]);
-    // Up the chain of callers: this thread is in other, within leaf.
+    // Up the chain of callers: this thread is in `other`, within `leaf`.
     let text = leaf.sync(|| other.sync(|| panics(|| leaf.sync(|| ()))));
     says(&text, &["deadlock", "sync on \"sync.leaf\"", "misuse.rs", "submit"]);
     ran.becomes(1);
@@ -316,7 +318,7 @@ fn a_target_on_another_runtime_is_a_panic_and_a_cycle_cannot_be_built() {
         let _ = Queue::builder("target.two").target(&target).runtime(&two).build();
     });
     says(&text, &["target.two", "target.one", "leave out `runtime`"]);
-    // A target is given when the queue is made, so it is older: the chain has an end.
+    // A target is given when a queue is made, so the target is older: the chain has an end.
     let leaf = Queue::builder("leaf").target(&Queue::builder("middle").target(&target).build()).build();
     assert_eq!(leaf.sync(|| 6), 6);
 }
@@ -345,7 +347,7 @@ fn waiting_for_a_task_of_the_own_queue_is_an_error() {
     let own = queue.clone();
     let error = queue.call(move || own.call(|| ()).wait()).wait().expect("it ran").expect_err("a deadlock");
     assert!(matches!(error, TaskError::Deadlock { .. }));
-    says(&error.to_string(), &["deadlock", "tasks", "block of it"]);
+    says(&error.to_string(), &["deadlock", "tasks", "misuse.rs", "block of it"]);
 }
 
 #[test]
@@ -367,7 +369,7 @@ fn for_ever_is_never_and_can_be_cancelled() {
     let runtime = runtime(1);
     let queue = runtime.queue("forever");
     for never in [When::NEVER, When::from(Duration::MAX)] {
-        assert!(queue.submit_when(never, || unreachable!("never")).cancel());
+        assert!(queue.submit_after(never, || unreachable!("never")).cancel());
     }
 }
 
@@ -437,4 +439,26 @@ fn a_runtime_that_makes_no_sense_is_an_error() {
     says(&none.to_string(), &["1 to 1024 workers", "not 0"]);
     let cap = Runtime::builder().workers(4).thread_cap(2).build().expect_err("fewer threads than workers");
     says(&cap.to_string(), &["cap of threads", "4 workers", "not 2"]);
+}
+
+/// Handles are keys: equal ones hash alike.
+#[test]
+fn equal_handles_are_the_same_key() {
+    use singletrack_queues::{ConcurrentQueue, MainQueue, Workloop};
+    use std::collections::HashSet;
+
+    fn check<T: Eq + std::hash::Hash + Clone>(one: T, other: T) {
+        let mut seen = HashSet::new();
+        assert!(seen.insert(one.clone()) && !seen.insert(one) && seen.insert(other.clone()) && !seen.insert(other));
+    }
+
+    let (one, other) = (crate::runtime(1), crate::runtime(1));
+    check(one.queue("a"), one.queue("a"));
+    let concurrent = || ConcurrentQueue::builder("a").runtime(&one).build();
+    check(concurrent(), concurrent());
+    let workloop = || Workloop::builder("a").runtime(&one).build();
+    check(workloop(), workloop());
+    let main = || MainQueue::with_runtime("a", &one);
+    check(main().handle(), main().handle());
+    check(one, other);
 }

@@ -1,12 +1,12 @@
-//! Things within things: sync in sync, suspensions on suspensions, a loop in a loop.
+//! Nested calls: sync in sync, suspensions on suspensions, a loop in a loop.
 
-use crate::{LONG, runtime, wait_until};
+use crate::{LONG, by_a_worker, runtime, wait_until};
 use singletrack_queues::{Isolated, Queue, Runtime, TrySyncError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Enters the queues one in another, then does `inmost`.
+/// Enters the queues one in another, then calls `inmost`.
 fn enter(queues: &[Queue], inmost: &(dyn Fn() + Sync)) {
     match queues.split_first() {
         Some((first, rest)) => first.sync(|| enter(rest, inmost)),
@@ -84,7 +84,7 @@ fn a_queue_may_be_suspended_a_thousand_deep() {
         queue.resume().expect("suspended still");
     }
     for _ in 0..20 {
-        assert!(runtime.queue("other").call(|| ()).wait().is_ok());
+        by_a_worker(runtime.queue("other").call(|| ()));
     }
     assert_eq!(ran.load(Relaxed), 0, "suspended once");
     queue.resume().expect("suspended once");

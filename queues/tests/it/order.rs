@@ -1,6 +1,6 @@
-//! First in, first out; never two at once; nothing lost; nothing twice.
+//! First in, first out; never two blocks at once; nothing is lost; nothing runs twice.
 
-use crate::{runtime, wait_until};
+use crate::{by_a_worker, runtime, wait_until};
 use singletrack_queues::{Group, Isolated, Queue};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -101,7 +101,7 @@ fn two_busy_queues_do_not_starve_a_third() {
     }
     let third = runtime.queue("third");
     for _ in 0..100 {
-        assert!(third.call(|| ()).wait().is_ok());
+        by_a_worker(third.call(|| ()));
     }
     stop.store(true, Relaxed);
 }
@@ -119,7 +119,7 @@ fn two_queues_that_feed_each_other_do_not_starve_a_third() {
     hop(runtime.queue("ping"), runtime.queue("pong"), stop.clone());
     let third = runtime.queue("third");
     for _ in 0..100 {
-        assert!(third.call(|| ()).wait().is_ok());
+        by_a_worker(third.call(|| ()));
     }
     stop.store(true, Relaxed);
 }
@@ -130,4 +130,36 @@ fn a_large_closure_is_run_and_dropped_like_a_small_one() {
     let big = [7u64; 1024];
     let sum = runtime.queue("big").call(move || big.iter().sum::<u64>());
     assert_eq!(sum.wait().ok(), Some(7 * 1024));
+}
+
+#[test]
+fn blocks_of_every_size_and_alignment_behind_others_keep_what_they_captured() {
+    #[repr(align(64))]
+    #[derive(Clone, Copy)]
+    struct Line([u8; 64]);
+    #[repr(align(32))]
+    #[derive(Clone, Copy)]
+    struct Half(u8);
+    let runtime = runtime(1);
+    let queue = runtime.queue("busy");
+    let (latch, wrong) = (crate::occupy(&queue), Arc::new(AtomicUsize::new(0)));
+    for byte in 0..100u8 {
+        let (large, line, half) = ([byte; 3_000], Line([byte; 64]), Half(byte));
+        let [of_large, of_line, of_half] = [(); 3].map(|()| wrong.clone());
+        queue.submit(move || _ = of_large.fetch_add(usize::from(large.iter().any(|&other| other != byte)), Relaxed));
+        queue.submit(move || {
+            // The whole capture, which is aligned.
+            let line = &line;
+            let fault = std::hint::black_box(line).0 != [byte; 64] || std::ptr::from_ref(line).addr() % 64 != 0;
+            of_line.fetch_add(usize::from(fault), Relaxed);
+        });
+        queue.submit(move || {
+            let half = &half;
+            let fault = std::hint::black_box(half).0 != byte || std::ptr::from_ref(half).addr() % 32 != 0;
+            of_half.fetch_add(usize::from(fault), Relaxed);
+        });
+    }
+    latch.open();
+    queue.sync(|| ());
+    assert_eq!(wrong.load(Relaxed), 0);
 }

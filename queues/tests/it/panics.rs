@@ -1,6 +1,6 @@
 //! A panic in a block ends that block alone.
 
-use crate::{LONG, Latch, runtime, wait_until};
+use crate::{LONG, Latch, by_a_worker, runtime, wait_until};
 use singletrack_queues::{ConcurrentQueue, Isolated, Parker, Runtime, Source};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -50,10 +50,10 @@ fn a_value_that_panics_when_dropped_does_no_harm() {
     queue.submit(move || {
         let _sour = &sour;
     });
-    assert_eq!(queue.call(|| 1).wait().ok(), Some(1));
+    assert_eq!(by_a_worker(queue.call(|| 1)), 1);
 }
 
-/// Sleeps well, and panics when it is woken once it shall.
+/// Sleeps like a normal parker, and panics on a wake-up once `ripe` is set.
 struct Sour {
     token: Mutex<bool>,
     bell: Condvar,
@@ -103,7 +103,8 @@ fn a_parker_that_panics_ends_the_process_and_not_a_stack_that_others_use() {
             ripe.store(true, SeqCst);
             return other.submit(|| ());
         }
-        // A worker waits, on its stack, for a queue that this thread is in; before, it gives away what it holds.
+        // A worker waits, on its stack, for a queue that this thread is in; before that, it gives
+        // away what it holds.
         let (latch, own) = (Latch::default(), busy.clone());
         let opens = latch.clone();
         busy.sync(move || {

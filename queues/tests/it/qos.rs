@@ -1,13 +1,16 @@
-//! Classes of service: higher first, lower still, and who waits lifts what it waits for.
+//! Classes of service: the higher class runs first, the lower one still runs, and a waiting thread
+//! boosts what it waits for.
 //!
-//! One worker without stand-ins and everything submitted before it takes anything: the order is foretold, not hoped for.
+//! One worker without replacement threads and everything submitted before it takes anything: the
+//! order is foretold, not hoped for.
 
+use crate::by_a_worker;
 use singletrack_queues::{ConcurrentQueue, Group, Qos, Queue, Runtime, WorkItem};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
-/// One thread, which is in a block until the result is sent to.
+/// One thread, which is in a block until the test sends to the result.
 pub(crate) fn one_held_worker() -> (Runtime, Sender<()>) {
     let runtime = Runtime::builder().workers(1).thread_cap(1).name("qos").build().expect("a thread");
     let (open, gate) = channel::<()>();
@@ -20,7 +23,7 @@ pub(crate) fn one_held_worker() -> (Runtime, Sender<()>) {
     (runtime, open)
 }
 
-/// What ran, in order.
+/// The blocks that ran, in order.
 #[derive(Clone, Default)]
 pub(crate) struct Order<T>(Arc<Mutex<Vec<T>>>);
 
@@ -45,7 +48,7 @@ fn under_saturation_the_higher_class_goes_first_and_the_lower_ones_progress() {
     let (order, group) = (Order::default(), Group::new());
     for _ in 0..200 {
         for qos in Qos::ALL {
-            // A queue each, so that each is a turn.
+            // A queue for each block, so that each is a turn.
             group.submit(&queue(&runtime, "one", qos), order.note(qos));
         }
     }
@@ -67,13 +70,13 @@ fn a_block_runs_in_the_class_of_its_queue() {
     for qos in Qos::ALL {
         let queue = Queue::builder("class").qos(qos).build();
         assert_eq!(queue.qos(), qos);
-        assert_eq!(queue.call(Qos::current).wait().expect("it runs"), qos);
+        assert_eq!(by_a_worker(queue.call(Qos::current)), qos);
     }
     let runtime = Runtime::global();
     let (tell, told) = channel();
     runtime.spawn_as(Qos::Utility, move || tell.send(Qos::current()).expect("waited for"));
     assert_eq!(told.recv(), Ok(Qos::Utility));
-    assert_eq!(Queue::new("plain").call(Qos::current).wait().expect("it runs"), Qos::Default);
+    assert_eq!(by_a_worker(Queue::new("plain").call(Qos::current)), Qos::Default);
 }
 
 #[test]
@@ -98,7 +101,8 @@ fn a_closure_works_for_the_thread_that_waits_for_it_wherever_it_runs() {
         let (begun, begins) = channel();
         low.submit(move || {
             begun.send(()).expect("waited for");
-            // So that those who wait mostly find the queue busy, and have their closures run by its drain.
+            // So that waiting threads usually find the queue busy, and its drain runs their
+            // closures.
             (0..50).for_each(|_| std::thread::yield_now());
         });
         begins.recv().expect("it runs");
@@ -121,7 +125,7 @@ fn what_comes_from_other_threads_is_not_starved_by_a_higher_class_and_the_worker
             busy.runtime.clone().spawn_as(qos, move || again(busy, qos));
         }
     }
-    /// From another thread, in the middle of a block, so that the turns can be counted.
+    /// Submits from another thread, in the middle of a block, so that the turns can be counted.
     fn from_outside(busy: Arc<Busy>, left: usize, tell: Sender<usize>) {
         let outside = std::thread::spawn(move || {
             let before = busy.turns.load(SeqCst);
@@ -149,7 +153,8 @@ fn what_comes_from_other_threads_is_not_starved_by_a_higher_class_and_the_worker
     open.send(()).expect("it waits");
     let waits: Vec<_> = told.iter().collect();
     assert_eq!(waits.len(), 41);
-    // A look at what came from outside is due after 61 turns, and of 16 turns one belongs to its class.
+    // A look at blocks from outside is due after 61 turns, and one of 16 turns belongs to their
+    // class.
     assert!(waits.iter().all(|&turns| turns <= 61 + 2 * 16), "{waits:?}");
 }
 
@@ -175,7 +180,7 @@ fn a_concurrent_queue_has_a_class_and_passes_it_up() {
     submit(&low, "low");
     submit(&plain, "plain");
     group.submit(&child, order.note("child"));
-    WorkItem::new(order.note("item")).qos(Qos::UserInteractive).submit_concurrent(&low);
+    WorkItem::new(order.note("item")).qos(Qos::UserInteractive).submit(&low);
     submit(&high, "high");
     open.send(()).expect("it waits");
     group.wait();

@@ -1,6 +1,7 @@
-//! Fork and join: every piece once, borrows, panics, nesting; and what a thread that waits does not run.
+//! Fork and join: every task runs once, borrows, panics, nesting; and what a waiting thread does
+//! not run.
 
-use crate::{LONG, Latch, runtime, wait_until};
+use crate::{LONG, Latch, by_a_worker, runtime, wait_until};
 use singletrack_queues::{Group, Queue, Runtime, apply, join, scope};
 use std::any::Any;
 use std::cell::Cell;
@@ -36,7 +37,7 @@ fn tree(depth: u32) -> usize {
 fn every_piece_runs_once_wherever_the_scope_is_opened() {
     for workers in [1, 2, 4] {
         let runtime = runtime(workers);
-        // More than a thread leaves at once.
+        // More tasks than a thread leaves to others at once.
         for pieces in [0, 1, 2, 100, 5_000] {
             let hits: Vec<_> = (0..pieces).map(|_| AtomicUsize::new(0)).collect();
             let count = runtime.scope(|scope| {
@@ -49,7 +50,7 @@ fn every_piece_runs_once_wherever_the_scope_is_opened() {
         }
         assert_eq!(runtime.join(|| fib(15), || tree(6)), (610, 729));
         assert_eq!(runtime.queue("inside").sync(|| (fib(10), tree(3))), (55, 27));
-        assert_eq!(runtime.queue("inside").call(|| (fib(10), tree(3))).wait().ok(), Some((55, 27)));
+        assert_eq!(by_a_worker(runtime.queue("inside").call(|| (fib(10), tree(3)))), (55, 27));
         assert_eq!(runtime.stats().panics, 0);
     }
     assert_eq!((fib(10), tree(3)), (55, 27), "on the default runtime");
@@ -84,14 +85,14 @@ fn a_panic_comes_back_after_all_have_ended() {
     }));
     assert_eq!(text(&*caught.expect_err("it panicked")), "itself");
     assert_eq!(ended.load(Relaxed), 100, "the piece had a right to run");
-    assert_eq!(runtime.stats().panics, 0, "somebody waited for each");
+    assert_eq!(runtime.stats().panics, 0, "each had a waiter");
 }
 
 thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `f` as the block of a queue that finds itself on top of another block, if the thread was in one.
+/// Runs `f` as the block of a queue; fails if the thread is already in such a block.
 fn block(f: impl FnOnce()) {
     assert!(!INSIDE.replace(true), "a block runs in the middle of another one");
     f();
@@ -118,7 +119,7 @@ fn no_block_runs_on_the_stack_of_one_that_waits_for_pieces() {
     assert_eq!(runtime.stats().panics, 0);
 }
 
-/// Both halves wait for each other to have begun: they run on two threads.
+/// Both halves wait until the other one has begun, so they run on two threads.
 fn on_two_threads(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
     let begun = [AtomicBool::new(false), AtomicBool::new(false)];
     let meet = |me: usize| {
@@ -180,7 +181,7 @@ fn a_helper_of_a_loop_is_in_the_queues_of_its_block() {
             reported.into_inner()
         }
     });
-    assert_eq!(task.wait().ok(), Some(2));
+    assert_eq!(by_a_worker(task), 2);
 }
 
 #[test]
@@ -202,11 +203,12 @@ fn who_waits_for_a_piece_is_stood_in_for() {
     });
     // Both workers wait, one of them for the other.
     let other = runtime.queue("other").call(move || open.open());
-    assert!(other.wait().is_ok() && task.wait().is_ok());
+    by_a_worker(other);
+    by_a_worker(task);
 }
 
 #[test]
-fn pieces_of_a_blocked_block_are_run_by_a_stand_in() {
+fn pieces_of_a_blocked_block_are_run_by_a_replacement() {
     let runtime = runtime(1);
     let latch = Latch::default();
     let open = latch.clone();
@@ -254,7 +256,7 @@ fn a_scope_of_another_runtime_is_waited_for() {
 
 #[test]
 fn what_waits_for_a_worker_is_not_starved_by_pieces() {
-    // Nobody can stand in for the one that leaves pieces.
+    // No replacement thread can run for the one that leaves tasks.
     let runtime = Runtime::builder().workers(2).thread_cap(2).build().expect("two threads");
     let (spawner, ran, helped) = (runtime.clone(), Arc::new(AtomicBool::new(false)), AtomicUsize::new(0));
     let helped = &helped;
@@ -264,12 +266,13 @@ fn what_waits_for_a_worker_is_not_starved_by_pieces() {
             scope.spawn(move || {
                 if thread::current().id() != own {
                     helped.fetch_add(1, Relaxed);
-                    // So long that a thousand of them last even while the other thread has no processor.
+                    // So long that a thousand of them last even while the other thread has no
+                    // processor.
                     let begin = Instant::now();
                     while begin.elapsed() < Duration::from_micros(200) {}
                 }
             });
-            // The other one has its hands full by now.
+            // The other thread is fully occupied by now.
             if !waits && helped.load(Relaxed) > 10 {
                 let ran = ran.clone();
                 spawner.spawn(move || ran.store(true, Relaxed));
@@ -279,4 +282,14 @@ fn what_waits_for_a_worker_is_not_starved_by_pieces() {
         ran.load(Relaxed)
     });
     assert!(in_time, "pieces went first for seconds");
+}
+
+#[test]
+fn a_scope_inside_a_block_runs_where_the_block_runs() {
+    let runtime = runtime(2);
+    let on_it = runtime.queue("home").call(|| {
+        let here = thread::current().id();
+        scope(|_| thread::current().id() == here) && join(|| thread::current().id(), || ()).0 == here
+    });
+    assert_eq!(on_it.wait().ok(), Some(true));
 }

@@ -1,4 +1,4 @@
-//! A semaphore lets so many through; each signal lets one more.
+//! A semaphore lets a fixed number through; each signal lets one more through.
 
 use crate::{LONG, runtime, wait_until};
 use singletrack_queues::{Group, Semaphore};
@@ -29,14 +29,14 @@ fn no_more_than_the_count_are_inside() {
 fn a_signal_tells_whether_it_woke_somebody() {
     let runtime = runtime(1);
     let semaphore = Semaphore::new(0);
-    assert!(!semaphore.signal(), "nobody waits");
+    assert!(!semaphore.signal(), "no thread waits");
     assert!(semaphore.try_wait());
     let waits = semaphore.clone();
     let waiter = runtime.queue("waiter").call(move || waits.wait());
-    wait_until("somebody waits", || format!("{semaphore:?}").contains("waiting: 1"));
+    wait_until("a thread waits", || format!("{semaphore:?}").contains("waiting: 1"));
     assert!(semaphore.signal());
     assert!(waiter.wait().is_ok());
-    assert!(!semaphore.try_wait(), "the signal went to the one who waited");
+    assert!(!semaphore.try_wait(), "the signal went to the waiting thread");
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn who_comes_later_takes_no_signal_from_one_who_waits() {
     for _ in 0..200 {
         std::thread::scope(|scope| {
             let first = scope.spawn(|| semaphore.wait_timeout(LONG));
-            wait_until("somebody waits", || format!("{semaphore:?}").contains("waiting: 1"));
+            wait_until("a thread waits", || format!("{semaphore:?}").contains("waiting: 1"));
             assert!(semaphore.signal());
             assert!(!semaphore.wait_timeout(Duration::from_micros(1)), "it was the other one's");
             assert!(first.join().expect("no panic"));
@@ -74,7 +74,7 @@ fn signals_serve_in_the_order_of_arrival_and_pass_over_who_gave_up() {
                 served.lock().expect("no panic under it").push(who);
             });
             wait_until("it waits", || format!("{semaphore:?}").contains(&format!("waiting: {}", who + 1)));
-            assert!(!semaphore.wait_timeout(Duration::from_micros(1)), "nobody signals");
+            assert!(!semaphore.wait_timeout(Duration::from_micros(1)), "no thread signals");
         }
         for who in 0..8 {
             assert!(semaphore.signal());

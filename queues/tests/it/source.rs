@@ -1,6 +1,6 @@
-//! Sources merge what is signalled and run their handler on their queue.
+//! Sources merge their signals and run their handler on their queue.
 
-use crate::{runtime, wait_until};
+use crate::{by_a_worker, runtime, wait_until};
 use singletrack_queues::Source;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -43,7 +43,7 @@ fn no_signal_is_lost_under_load_and_the_handler_is_alone() {
             scope.spawn(move || {
                 for _ in 0..50_000 {
                     tickets.fetch_add(1, Relaxed);
-                    if later { source.merge_later(1) } else { source.merge(1) }
+                    if later { source.merge_deferred(1) } else { source.merge(1) }
                 }
             });
         }
@@ -83,27 +83,28 @@ fn a_source_may_signal_itself_and_lets_others_in_between() {
     let (count, own) = (runs.clone(), slot.clone());
     let source = Source::new(&queue, move |_| {
         if count.fetch_add(1, Relaxed) < 1_000 {
-            own.get().expect("set before the first signal").merge_later(1);
+            own.get().expect("set before the first signal").merge_deferred(1);
         }
     });
     slot.set(source.clone()).expect("set once");
     source.merge(1);
     wait_until("a thousand runs", || runs.load(Relaxed) > 500);
-    assert_eq!(runtime.queue("other").call(|| 1).wait().ok(), Some(1));
+    by_a_worker(runtime.queue("other").call(|| ()));
     wait_until("all runs", || runs.load(Relaxed) == 1_001);
     source.cancel();
 }
 
 #[test]
 fn runs_of_a_handler_count_as_blocks() {
-    // By this count the monitor tells a worker that runs many handlers from one that is stuck in a block.
+    // The monitor uses this count to distinguish a worker that runs many handlers from one that is
+    // stuck in a block.
     let runtime = runtime(1);
     let queue = runtime.queue("counted");
     let source = Source::new(&queue, |_| ());
     let before = runtime.stats().blocks;
     for _ in 0..10 {
         source.merge(1);
-        runtime.queue("other").call(|| ()).wait().expect("it runs");
+        by_a_worker(runtime.queue("other").call(|| ()));
         queue.sync(|| ());
     }
     wait_until("ten runs and ten blocks", || runtime.stats().blocks >= before + 20);

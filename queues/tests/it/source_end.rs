@@ -5,7 +5,7 @@ use singletrack_queues::{Isolated, Merge, Queue, Source};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 
-/// What happened, in order.
+/// The events, in order.
 type Log = Isolated<Vec<String>>;
 
 fn log(queue: &Queue) -> Log {
@@ -19,13 +19,13 @@ fn says(log: &Log, what: &'static str) -> impl FnOnce() + Send + 'static {
 
 #[track_caller]
 fn check(log: &Log, expected: &[&str]) {
-    // Once for the blocks of the source, once for what they told the log.
+    // Once for the blocks of the source, once for what they submitted to the log.
     wait_until("all entries", || log.sync(|log| log.len() >= expected.len()));
     log.queue().sync(|| ());
     assert_eq!(log.sync(|log| log.clone()), expected);
 }
 
-/// A source that tells what its handler gets.
+/// A source that reports what its handler gets.
 fn telling(queue: &Queue, merge: Merge) -> (Source, mpsc::Receiver<u64>) {
     let (tell, told) = mpsc::channel();
     let source = Source::builder(queue).merging(merge).build(move |value| tell.send(value).expect("the test listens"));

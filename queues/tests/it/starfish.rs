@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, Sender};
 
-/// A hub sends a message to each spoke, and goes on when all have answered.
+/// A hub sends a message to each spoke, and continues when all have answered.
 struct Starfish {
     hub: Isolated<usize>,
     spokes: Vec<Isolated<u32>>,
@@ -115,7 +115,7 @@ fn a_million_blocks_go_through_one_queue() {
                 for burst in 0..25 {
                     for i in 0..10_000 {
                         let sum = sum.clone();
-                        // In two steps: the queue makes them one.
+                        // In two steps: the queue makes them atomic.
                         queue.submit(move || sum.store(sum.load(Relaxed) + i, Relaxed));
                     }
                     if burst % 2 == 0 {

@@ -1,4 +1,4 @@
-//! Many threads at the same object at the same time.
+//! Many threads use the same object at the same time.
 
 use crate::{LONG, Latch, runtime, wait_until};
 use singletrack_queues::{ConcurrentQueue, Group, Isolated, Merge, Semaphore, Source, WorkEnd, WorkHandle, WorkItem};
@@ -67,7 +67,7 @@ fn a_semaphore_is_a_mutex_for_many_threads() {
     let runtime = runtime(2);
     let (mutex, group) = (Semaphore::new(1), Group::new());
     let count = Arc::new(AtomicUsize::new(0));
-    // In two steps: the semaphore makes them one.
+    // In two steps: the semaphore makes them atomic.
     let add = |mutex: &Semaphore, count: &AtomicUsize| {
         mutex.wait();
         count.store(count.load(Relaxed) + 1, Relaxed);
@@ -137,7 +137,7 @@ fn blocks_that_wait_for_one_another_get_that_many_threads() {
         group.submit(&runtime.queue(format!("q{i}")), move || _ = all_here.wait());
     }
     assert!(group.wait_timeout(LONG), "forty blocks that need each other");
-    wait_until("the stand-ins to go away", || runtime.stats().threads == 2);
+    wait_until("the replacement threads to go away", || runtime.stats().threads == 2);
 }
 
 #[test]
@@ -187,8 +187,8 @@ fn a_hundred_sources_hand_over_exact_sums_unions_and_last_values() {
                         match ways[i % 3] {
                             Merge::Add => source.merge(round),
                             Merge::Or => source.merge(1 << (round % 16 + 16 * (who % 2))),
-                            // One thread alone, so that its last value is the last.
-                            _ if who == 0 => source.merge_later(round),
+                            // Only one thread, so that its last value is the last.
+                            _ if who == 0 => source.merge_deferred(round),
                             _ => {}
                         }
                     }

@@ -1,9 +1,11 @@
-//! Suspend and resume count; what waits runs after the last resume.
+//! Suspend and resume count; waiting blocks run after the last resume.
 
-use crate::{runtime, wait_until};
+use crate::{LONG, by_a_worker, runtime, wait_until};
 use singletrack_queues::{ConcurrentQueue, Isolated, Queue, TrySyncError};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 #[test]
 fn nothing_runs_while_suspended_and_everything_in_order_afterwards() {
@@ -16,7 +18,7 @@ fn nothing_runs_while_suspended_and_everything_in_order_afterwards() {
     }
     let other = runtime.queue("other");
     for _ in 0..100 {
-        assert!(other.call(|| ()).wait().is_ok());
+        by_a_worker(other.call(|| ()));
     }
     assert!(log.queue().try_sync(|| ()).is_err());
     log.queue().resume().expect("suspended twice");
@@ -35,10 +37,10 @@ fn a_block_that_suspends_its_own_queue_is_the_last_to_run() {
     queue.submit(move || {
         add.fetch_add(1, Relaxed);
     });
-    assert!(suspended.wait().is_ok());
+    by_a_worker(suspended);
     let other = runtime.queue("other");
     for _ in 0..100 {
-        assert!(other.call(|| ()).wait().is_ok());
+        by_a_worker(other.call(|| ()));
     }
     assert_eq!(count.load(Relaxed), 0);
     queue.resume().expect("suspended by the block");
@@ -117,7 +119,7 @@ fn a_suspended_concurrent_queue_lets_nobody_in_until_its_last_resume() {
         }
         let other = runtime.queue("other");
         for _ in 0..100 {
-            assert!(other.call(|| ()).wait().is_ok());
+            by_a_worker(other.call(|| ()));
         }
         assert!(matches!(queue.try_sync(|| ()), Err(TrySyncError::Busy(_))));
         assert!(matches!(queue.try_barrier_sync(|| ()), Err(TrySyncError::Busy(_))));
@@ -146,7 +148,7 @@ fn dropping_the_last_handle_of_a_suspended_concurrent_queue_runs_what_it_holds()
             queue.barrier(move || add_one(&two));
         }
         if round % 2 == 0 {
-            // Its leaf keeps it.
+            // Its leaf keeps it alive.
             let (leaf, count) = (Queue::builder("leaf").target(&queue).build(), count.clone());
             queue.resume().expect("suspended above");
             leaf.submit(move || add_one(&count));
@@ -188,4 +190,39 @@ fn storms_of_suspend_and_resume_on_a_concurrent_queue_lose_nothing() {
 
 fn add_one(count: &AtomicUsize) {
     count.fetch_add(1, Relaxed);
+}
+
+#[test]
+fn a_closure_that_waits_for_a_queue_does_not_run_when_it_is_suspended_meanwhile() {
+    const MOMENT: Duration = Duration::from_millis(50);
+    let runtime = runtime(2);
+    let queue = runtime.queue("held in a sync");
+    let (tell, told) = channel();
+    let told = Mutex::new(told);
+    let ran_within = |time| told.lock().expect("no panic under it").recv_timeout(time).is_ok();
+    std::thread::scope(|threads| {
+        queue.sync(|| {
+            threads.spawn(|| queue.sync(move || tell.send(()).expect("the test waits")));
+            // The test cannot see when the other thread has queued up; if that comes later, this
+            // test finds nothing.
+            assert!(!ran_within(MOMENT), "it ran beside another closure");
+            queue.suspend();
+        });
+        assert!(!ran_within(MOMENT), "it ran in a suspended queue");
+        queue.resume().expect("suspended above");
+        assert!(ran_within(LONG), "it runs after the resume");
+    });
+}
+
+#[test]
+fn dropping_the_last_handle_long_after_the_drainer_left_runs_what_it_holds() {
+    let runtime = runtime(1);
+    let queue = runtime.queue("left");
+    let (tell, told) = channel();
+    queue.suspend();
+    queue.submit(move || tell.send(()).expect("the test waits"));
+    // One worker, which has come to the queue by then, and left it.
+    by_a_worker(runtime.queue("behind").call(|| ()));
+    drop(queue);
+    told.recv_timeout(LONG).expect("it runs");
 }

@@ -1,6 +1,7 @@
-//! `sync`, `try_sync` and `sync_timeout`: on the caller's thread when idle, in turn when busy, never a silent hang.
+//! `sync`, `try_sync` and `sync_timeout` run on the caller's thread when the queue is idle, in turn
+//! when it is busy, and never hang silently.
 
-use crate::{Latch, occupy, runtime, wait_until};
+use crate::{Latch, by_a_worker, occupy, runtime, wait_until};
 use singletrack_queues::{Isolated, SyncError, TrySyncError};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -126,6 +127,8 @@ fn sync_timeout_takes_the_closure_back_in_time() {
     let run = || runs.fetch_add(1, Relaxed);
     let error = queue.sync_timeout(Duration::from_millis(5), run).expect_err("too late");
     assert!(matches!(error, SyncError::Timeout { .. }), "{error}");
+    let said = error.to_string();
+    assert!(said.contains("\"slow\"") && said.contains("sync.rs"), "{said}");
     latch.open();
     queue.sync(|| ());
     assert_eq!(runs.load(Relaxed), 0, "what was taken back does not run");
@@ -136,12 +139,12 @@ fn sync_timeout_takes_the_closure_back_in_time() {
 fn a_worker_that_waits_in_sync_is_stood_in_for() {
     let runtime = runtime(1);
     let (a, b) = (runtime.queue("a"), runtime.queue("b"));
-    // On one worker: a's block waits for b, whose block waits in the same worker's deque.
+    // On one worker: `a`'s block waits for `b`, whose block waits in the same worker's deque.
     let done = a.call(move || {
         b.submit(|| ());
         b.sync(|| 7)
     });
-    assert_eq!(done.wait().ok(), Some(7));
+    assert_eq!(by_a_worker(done), 7);
 }
 
 #[test]
@@ -161,7 +164,8 @@ fn a_closure_of_another_thread_does_not_find_itself_panicking() {
         });
         inside.wait();
         let others: Vec<_> = (0..4).map(|_| scope.spawn(|| queue.sync(std::thread::panicking))).collect();
-        // They queue up, as far as a test can see to it: one that comes late finds an idle queue, and the same answer.
+        // They queue up, as far as a test can ensure it: a late one finds an idle queue, and the
+        // same answer.
         queue.submit(|| ());
         waits.open();
         assert!(panics.join().expect("it was caught").is_err());

@@ -76,8 +76,8 @@ fn sync_to_a_target_or_a_sibling_of_the_current_queue_is_reported() {
     assert_eq!(sibling.sync(|| 1), 1, "the refused sync left nothing behind");
 }
 
-/// A queue in the middle of a chain is the stub of its own mailbox and a node in its target's: the link of the one use must
-/// not be followed in the other.
+/// A queue in the middle of a chain is the stub of its own mailbox and a node in its target's: the
+/// link of one use must not be followed in the other.
 #[test]
 fn every_level_of_a_cascade_keeps_its_order() {
     let runtime = runtime(2);

@@ -101,7 +101,7 @@ fn the_longest_timeout_waits() {
     });
 }
 
-/// Dropping a waker is foreign code: here it waits for the very block that the task is of.
+/// Dropping a waker is foreign code: here it waits for the very block that the task belongs to.
 #[test]
 fn a_waker_that_is_replaced_is_dropped_outside_the_lock() {
     struct Waits {
@@ -135,5 +135,53 @@ fn a_promise_is_kept_from_any_thread_or_broken_when_dropped() {
     assert_eq!(task.wait().unwrap(), "kept");
     let (task, promise) = singletrack_queues::Task::<u32>::promised();
     drop(promise);
-    assert!(matches!(task.wait(), Err(TaskError::Dropped)));
+    assert!(matches!(task.wait(), Err(TaskError::Broken)));
+}
+
+#[test]
+fn a_task_that_is_cancelled_before_its_block_begins_ends_at_once() {
+    let runtime = runtime(1);
+    let (queue, alive) = (runtime.queue("cancels"), std::sync::Arc::new(()));
+    queue.suspend();
+    let token = alive.clone();
+    let mut task = queue.call(move || drop(token));
+    assert!(task.cancel() && !task.cancel() && task.is_done());
+    assert!(matches!(task.wait_timeout(std::time::Duration::ZERO), Some(Err(TaskError::Cancelled))));
+    assert!(matches!(task.wait_timeout(std::time::Duration::ZERO), Some(Err(TaskError::Taken))));
+    assert!(matches!(task.wait(), Err(TaskError::Taken)));
+    drop(queue.call(|| unreachable!("it is dropped")).cancel_on_drop());
+    let kept = queue.call(|| 5).cancel_on_drop();
+    queue.resume().expect("suspended above");
+    assert_eq!(kept.wait().ok(), Some(5));
+    assert_eq!(std::sync::Arc::strong_count(&alive), 1, "what it captured went with its turn");
+    assert_eq!(runtime.stats().panics, 0);
+}
+
+#[test]
+fn a_task_whose_block_runs_is_not_cancelled() {
+    let runtime = runtime(1);
+    let latch = Latch::default();
+    let (begun, goes_on) = (Latch::default(), latch.clone());
+    let tell = begun.clone();
+    let task = runtime.queue("runs").call(move || {
+        tell.open();
+        goes_on.wait();
+        7
+    });
+    begun.wait();
+    assert!(!task.cancel());
+    latch.open();
+    assert_eq!(task.wait().ok(), Some(7));
+}
+
+#[test]
+fn a_promise_knows_that_its_task_was_cancelled() {
+    let (task, promise) = singletrack_queues::Task::promised();
+    assert!(!promise.is_cancelled() && task.cancel() && promise.is_cancelled());
+    promise.fulfil(7);
+    assert!(matches!(task.wait(), Err(TaskError::Cancelled)));
+    let (task, promise) = singletrack_queues::Task::<u32>::promised();
+    drop(promise);
+    assert!(!task.cancel());
+    assert!(matches!(task.wait(), Err(TaskError::Broken)));
 }

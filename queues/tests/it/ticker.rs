@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 const MS: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A ticker that tells how many ticks came, and when.
+/// A ticker that reports how many ticks fired, and when.
 fn telling(queue: &Queue, schedule: Schedule) -> (Ticker, Receiver<(u64, Instant)>) {
     let (tell, told) = mpsc::channel();
     let tell = move |ticks| tell.send((ticks, Instant::now())).expect("the test listens");
@@ -47,7 +47,7 @@ fn a_suspended_ticker_costs_nothing_and_counts_what_it_missed_in_one_call() {
     let (first, _) = told.recv_timeout(LONG).expect("it ticks");
     ticker.suspend();
     wait_until("the next tick to be noticed, and no other to be waited for", || runtime.stats().timers == 0);
-    ticker.queue().sync(|| ());
+    ticker.queue().expect("a serial queue").sync(|| ());
     let before: u64 = first + told.try_iter().map(|(ticks, _)| ticks).sum::<u64>();
     wait_until("twenty more ticks", || between(made, Instant::now(), MS) > before + 20);
     assert_eq!(runtime.stats().timers, 0);
@@ -55,7 +55,7 @@ fn a_suspended_ticker_costs_nothing_and_counts_what_it_missed_in_one_call() {
     ticker.resume().expect("suspended above");
     let (missed, at) = told.recv_timeout(LONG).expect("it ticks again");
     assert!(missed >= 20);
-    // No drift: whatever came before, all of them together are the number of intervals.
+    // No drift: fired and missed ticks together are the number of intervals.
     assert!(before + missed >= between(made, resumed, MS));
     assert!(before + missed <= between(begin, at, MS));
 }
@@ -83,13 +83,13 @@ fn a_schedule_that_is_set_again_starts_anew_and_forgets_the_ticks_before() {
     told.recv_timeout(LONG).expect("it ticks");
     ticker.suspend();
     wait_until("a tick that waits", || runtime.stats().timers == 0);
-    ticker.queue().sync(|| ());
+    ticker.queue().expect("a serial queue").sync(|| ());
     ticker.set(Schedule::every(MS));
     ticker.set(Schedule::once(HOUR));
     told.try_iter().for_each(drop);
     ticker.resume().expect("suspended above");
     wait_until("the new schedule", || runtime.stats().timers == 1);
-    ticker.queue().sync(|| ());
+    ticker.queue().expect("a serial queue").sync(|| ());
     assert!(told.try_recv().is_err());
     let begin = Instant::now();
     ticker.set(Schedule::once(2 * MS));
@@ -107,7 +107,8 @@ fn setting_again_and_again_waits_until_it_is_quiet() {
         last = Instant::now();
         ticker.set(quiet);
     }
-    // On a machine that stops us for long enough, more than one of them is due; the last one is.
+    // If the machine stops this process for long enough, more than one tick is due; the last one
+    // is.
     let mut at = told.recv_timeout(LONG).expect("it is quiet").1;
     while at < last + 20 * MS {
         at = told.recv_timeout(LONG).expect("the last one").1;
@@ -166,7 +167,7 @@ fn a_handler_may_set_and_cancel_its_own_ticker() {
     own.set(made.clone()).expect("set once");
     made.set(Schedule::once(Duration::ZERO));
     wait_until("the end", || made.is_cancelled());
-    made.queue().sync(|| ());
+    made.queue().expect("a serial queue").sync(|| ());
     assert_eq!((runs.load(Relaxed), runtime.stats().timers), (101, 0));
 }
 

@@ -85,22 +85,22 @@ fn a_point_in_time_by_either_clock_is_waited_for_and_one_that_has_passed_is_at_o
     let hour = Duration::from_secs(3600);
     log.queue().suspend();
     // Submitted at once, so in the order of the calls, and nothing is left to cancel.
-    assert!(!log.submit_when(Instant::now(), |log| log.push("now")).cancel());
-    assert!(!log.submit_when(SystemTime::now() - hour, |log| log.push("long ago")).cancel());
-    assert!(!log.submit_when(Duration::ZERO, |log| log.push("no delay")).cancel());
+    assert!(!log.submit_after(Instant::now(), |log| log.push("now")).cancel());
+    assert!(!log.submit_after(SystemTime::now() - hour, |log| log.push("long ago")).cancel());
+    assert!(!log.submit_after(Duration::ZERO, |log| log.push("no delay")).cancel());
     log.submit(|log| log.push("submitted"));
     log.queue().resume().expect("suspended above");
     assert_eq!(log.sync(|log| log.clone()), ["now", "long ago", "no delay", "submitted"]);
     for later in [When::from(Instant::now() + hour), When::from(SystemTime::now() + hour), When::NEVER] {
-        let timer = log.submit_when(later, |log| log.push("later"));
+        let timer = log.submit_after(later, |log| log.push("later"));
         assert_eq!(runtime.stats().timers, 1, "{later:?}");
         assert!(timer.cancel() && !timer.cancel());
         assert_eq!(runtime.stats().timers, 0, "{later:?}");
     }
     let soon = SystemTime::now() + Duration::from_millis(20);
     let at = Isolated::new(log.queue(), None);
-    let _timer = at.submit_when(soon, |at| *at = Some(SystemTime::now()));
-    wait_until("the clock on the wall", || at.sync(|at| at.is_some()));
+    let _timer = at.submit_after(soon, |at| *at = Some(SystemTime::now()));
+    wait_until("the wall clock", || at.sync(|at| at.is_some()));
     assert!(at.sync(|at| *at).expect("it ran") >= soon);
 }
 
@@ -112,7 +112,7 @@ fn what_never_comes_is_kept_until_it_is_cancelled_or_the_runtime_ends() {
     let ends = [When::NEVER, When::from(Duration::MAX), When::from(SystemTime::now()).plus(Duration::MAX)];
     let timers = ends.map(|never| {
         let token = alive.clone();
-        queue.submit_when(never, move || drop(token))
+        queue.submit_after(never, move || drop(token))
     });
     queue.sync(|| ());
     assert_eq!((Arc::strong_count(&alive), runtime.stats().timers), (4, 3));
@@ -135,19 +135,19 @@ fn every_wait_takes_a_point_in_time_by_either_clock() {
     let item = WorkItem::new(|| ()).submit(&queue);
     let soon = Duration::from_millis(2);
     for when in [When::from(soon), (Instant::now() + soon).into(), (SystemTime::now() + soon).into()] {
-        assert!(!group.wait_until(when) && when.since().is_some());
-        assert!(!slots.wait_until(when));
-        assert!(task.wait_until(when).is_none());
-        assert!(item.wait_until(when).is_none());
-        assert!(matches!(queue.sync_until(when, || ()), Err(SyncError::Timeout { .. })));
+        assert!(!group.wait_timeout(when) && when.since().is_some());
+        assert!(!slots.wait_timeout(when));
+        assert!(task.wait_timeout(when).is_none());
+        assert!(item.wait_timeout(when).is_none());
+        assert!(matches!(queue.sync_timeout(when, || ()), Err(SyncError::Timeout { .. })));
     }
     latch.open();
     slots.signal();
     let late = SystemTime::now() + crate::LONG;
-    assert!(group.wait_until(late) && slots.wait_until(When::NEVER));
-    assert!(matches!(task.wait_until(late), Some(Ok(7))));
-    assert_eq!(item.wait_until(When::NEVER), Some(WorkEnd::Ran));
-    assert_eq!(queue.sync_until(late, || 8), Ok(8));
+    assert!(group.wait_timeout(late) && slots.wait_timeout(When::NEVER));
+    assert!(matches!(task.wait_timeout(late), Some(Ok(7))));
+    assert_eq!(item.wait_timeout(When::NEVER), Some(WorkEnd::Ran));
+    assert_eq!(queue.sync_timeout(late, || 8), Ok(8));
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn a_hundred_thousand_timers_cost_no_thread_and_no_wake_ups() {
     const MANY: usize = 100_000;
     let runtime = runtime(2);
     let queue = runtime.queue("many");
-    // The earliest first: none of the others shortens anybody's sleep.
+    // The earliest first, so none of the others shortens any sleep.
     let first = queue.submit_after(Duration::from_secs(3600), || ());
     let before = runtime.stats();
     let timers: Vec<_> =
@@ -175,10 +175,10 @@ fn a_hundred_thousand_timers_that_are_due_come_once_each() {
     let log = Isolated::new(&runtime.queue("due"), Vec::new());
     let due = Instant::now() + Duration::from_millis(50);
     for i in 0..MANY {
-        let _timer = log.submit_when(due + Duration::from_nanos(i.into()), move |log| log.push(i));
+        let _timer = log.submit_after(due + Duration::from_nanos(i.into()), move |log| log.push(i));
     }
     wait_until("all of them", || log.sync(|log| log.len()) == MANY as usize);
-    // Two workers may fire at once: the order is about that of the times.
+    // Two workers may fire at once: the order is about that of the deadlines.
     log.sync(|log| log.sort_unstable());
     assert!(log.sync(|log| log.iter().copied().eq(0..MANY)));
 }

@@ -1,6 +1,7 @@
-//! A concurrent queue with a width runs at most that many blocks at once, and as many where there is work.
+//! A concurrent queue with a width runs at most that many blocks at once, and as many where there
+//! is work.
 
-use crate::{Latch, runtime, wait_until};
+use crate::{Latch, by_a_worker, runtime, wait_until};
 use singletrack_queues::{ConcurrentQueue, Runtime};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ fn queue(runtime: &Runtime, width: usize) -> ConcurrentQueue {
     ConcurrentQueue::builder("narrow").runtime(runtime).width(width).build()
 }
 
-/// How many are in now, and the most that were.
+/// How many blocks are in now, and the most that were.
 #[derive(Clone, Default)]
 struct Crowd(Arc<(AtomicUsize, AtomicUsize)>);
 
@@ -80,10 +81,10 @@ fn as_many_as_the_width_run_together_and_one_more_waits() {
         })
         .collect();
     together.wait();
-    // The workers that are left have nothing better to do than to let the third one in.
+    // The remaining workers have nothing better to do than to let the third block in.
     let others = runtime.queue("other");
     for _ in 0..100 {
-        assert!(others.call(|| ()).wait().is_ok());
+        by_a_worker(others.call(|| ()));
     }
     leave.open();
     assert!(tasks.into_iter().all(|task| task.wait().is_ok()));
@@ -101,7 +102,7 @@ fn a_sync_counts_and_the_block_behind_it_comes_when_it_ends() {
         });
         let others = runtime.queue("other");
         for _ in 0..100 {
-            assert!(others.call(|| ()).wait().is_ok());
+            by_a_worker(others.call(|| ()));
         }
         assert_eq!(ran.load(SeqCst), 0);
         assert_eq!(queue.sync(|| 7), 7, "a sync inside a sync takes no second place");

@@ -1,7 +1,8 @@
-//! A work item runs once or is cancelled; who waits for it is told either way, and its captures are gone by then.
+//! A work item runs once or is cancelled; its waiters are notified in both cases, and its captures
+//! are gone by then.
 
 use crate::{LONG, Latch, runtime};
-use singletrack_queues::{ConcurrentQueue, WorkEnd, WorkItem};
+use singletrack_queues::{ConcurrentQueue, MainQueue, Qos, WorkEnd, WorkItem, Workloop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -78,7 +79,7 @@ fn every_notify_is_submitted_once_also_when_cancelled_and_when_late() {
         item.wait();
         let late = told.clone();
         item.notify(&other, move || _ = late.fetch_add(1, Relaxed));
-        // The end submits after it let the waiters go: the queue of the item has passed it then.
+        // The end submits after it let the waiters go: by then the queue of the item has passed it.
         queue.sync(|| ());
         other.sync(|| ());
         assert_eq!(told.swap(0, Relaxed), 4);
@@ -115,7 +116,7 @@ fn a_barrier_runs_alone_on_a_concurrent_queue() {
                     assert!(inside.fetch_add(1, Relaxed) < 1000);
                     inside.fetch_sub(1, Relaxed);
                 })
-                .submit_concurrent(&queue)
+                .submit(&queue)
             }
         })
         .collect();
@@ -146,6 +147,37 @@ fn waiting_for_what_waits_for_this_thread_is_a_panic_that_names_the_queue() {
     assert!(sentence.contains("\"knot\"") && sentence.contains("work_item.rs"), "{sentence}");
 
     let table = ConcurrentQueue::builder("table").runtime(&runtime).build();
-    let own = WorkItem::with_handle(|me| _ = me.wait()).submit_concurrent(&table);
+    let own = WorkItem::with_handle(|me| _ = me.wait()).submit(&table);
     assert_eq!(own.wait(), WorkEnd::Panicked, "an item that waits for itself");
+}
+
+#[test]
+fn it_runs_wherever_it_is_submitted_in_its_class() {
+    let runtime = runtime(2);
+    let main = MainQueue::new("main");
+    let item = || WorkItem::new(|| assert_eq!(Qos::current(), Qos::UserInitiated)).qos(Qos::UserInitiated);
+    let ends = [
+        item().submit(&runtime.queue("serial")),
+        item().submit(&ConcurrentQueue::builder("table").runtime(&runtime).build()),
+        item().submit(&Workloop::builder("editor").runtime(&runtime).build()),
+        item().submit(&runtime),
+    ];
+    let (there, kept) = (item().submit(&main.handle()), item().submit(&main.handle()));
+    let caught = catch_unwind(AssertUnwindSafe(|| there.wait())).expect_err("only this thread could run it");
+    assert!(caught.downcast::<String>().expect("text").contains("\"main\""));
+    let handle = main.handle();
+    kept.notify(&main.handle(), move || handle.stop());
+    main.run();
+    assert_eq!((there.wait(), kept.wait()), (WorkEnd::Ran, WorkEnd::Ran));
+    ends.iter().for_each(|item| assert_eq!(item.wait(), WorkEnd::Ran));
+}
+
+#[test]
+fn one_for_a_main_queue_that_is_gone_is_dropped() {
+    let main = MainQueue::new("main");
+    let handle = main.handle();
+    let before = WorkItem::new(|| unreachable!("dropped")).submit(&handle);
+    drop(main);
+    let after = WorkItem::new(|| unreachable!("refused")).submit(&handle);
+    assert_eq!((before.wait(), after.wait()), (WorkEnd::Dropped, WorkEnd::Dropped));
 }

@@ -1,4 +1,5 @@
-//! A workloop: the highest class first, first in first out within one, nobody starves, and all else is a serial queue's.
+//! A workloop: the highest class first, first in first out within one class, no starvation;
+//! otherwise it is a serial queue.
 
 use crate::{occupy, runtime, wait_until};
 use singletrack_queues::{Group, Qos, Queue, Runtime, SyncError, TrySyncError, WorkEnd, WorkItem, Workloop};
@@ -7,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What ran, in order.
+/// The blocks that ran, in order.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<(Qos, usize)>>>);
 
@@ -22,7 +23,7 @@ impl Log {
     }
 }
 
-/// Waits for all that was submitted: nothing is below the lowest class.
+/// Waits for everything that was submitted: nothing is below the lowest class.
 fn settle(workloop: &Workloop) {
     workloop.sync(Qos::Background, || ());
     wait_until("an idle workloop", || workloop.try_sync(|| ()).is_ok());
@@ -122,7 +123,8 @@ fn a_sync_comes_in_the_turn_of_its_class() {
     let workloop = Workloop::builder("turns").runtime(&runtime).build();
     let log = Log::default();
     let mut patience = 1;
-    // Nobody sees whether a thread waits already: one that came too late is tried again, with more time.
+    // A test cannot see whether a thread waits already: if one came too late, the test tries again,
+    // with more time.
     wait_until("a sync that goes before the lower class", || {
         patience *= 2;
         workloop.suspend();
@@ -293,11 +295,11 @@ fn a_timer_submits_in_its_class() {
 }
 
 #[test]
-fn a_block_that_waits_lifts_it_among_other_queues_until_it_ran() {
-    // One thread, held until everything is submitted: the order is foretold.
-    let runtime = Runtime::builder().workers(1).thread_cap(1).name("lift").build().expect("a thread");
+fn a_block_that_waits_boosts_it_among_other_queues_until_it_ran() {
+    // One thread, held until everything is submitted: the order is determined.
+    let runtime = Runtime::builder().workers(1).thread_cap(1).name("boost").build().expect("a thread");
     let (latch, log) = (occupy(&runtime.queue("in the way")), Log::default());
-    let workloop = Workloop::builder("lifted").runtime(&runtime).qos(Qos::Background).build();
+    let workloop = Workloop::builder("boosted").runtime(&runtime).qos(Qos::Background).build();
     let group = Group::new();
     workloop.submit(Qos::Background, log.line(Qos::Background, 0));
     for number in 0..3 {
@@ -317,7 +319,7 @@ fn work_items_go_by_their_class_and_are_cancelled_and_reported_as_anywhere() {
     let runtime = runtime(1);
     let workloop = Workloop::builder("items").runtime(&runtime).inactive().build();
     let log = Log::default();
-    let item = |qos, number| WorkItem::new(log.line(qos, number)).qos(qos).submit_workloop(&workloop);
+    let item = |qos, number| WorkItem::new(log.line(qos, number)).qos(qos).submit(&workloop);
     let (low, high) = (item(Qos::Background, 0), item(Qos::UserInitiated, 0));
     let gone = item(Qos::UserInteractive, 0);
     assert!(gone.cancel());
@@ -326,7 +328,7 @@ fn work_items_go_by_their_class_and_are_cancelled_and_reported_as_anywhere() {
     assert_eq!(log.take(), [(Qos::UserInitiated, 0), (Qos::Background, 0)]);
     let own = workloop.clone();
     let text = workloop.call(Qos::Default, move || {
-        let item = WorkItem::new(|| ()).submit_workloop(&own);
+        let item = WorkItem::new(|| ()).submit(&own);
         catch_unwind(AssertUnwindSafe(|| item.wait()))
             .expect_err("a deadlock")
             .downcast::<String>()
@@ -354,6 +356,38 @@ fn it_tells_its_floor_and_its_runtime() {
     assert_eq!(plain.qos(), Qos::Default);
     let floor = Workloop::builder("floor").runtime(&plain.runtime()).qos(Qos::UserInitiated).build();
     assert_eq!((floor.qos(), floor.runtime().workers()), (Qos::UserInitiated, 1));
-    // The floor is what the workers take it for; a block still runs in its own class.
+    // The floor is the class in which the workers run it; a block still runs in its own class.
     assert_eq!(floor.call(Qos::Background, Qos::current).wait().expect("it does not panic"), Qos::Background);
+}
+
+#[test]
+fn handles_of_one_workloop_are_equal_and_others_are_not() {
+    let runtime = runtime(1);
+    let [one, other] = ["one", "other"].map(|label| Workloop::builder(label).runtime(&runtime).build());
+    assert!(one == one.clone() && one != other);
+    assert_eq!(std::collections::HashSet::from([one.clone(), other, one]).len(), 2);
+}
+
+#[test]
+fn assert_not_on_panics_in_its_block_and_nowhere_else() {
+    let runtime = runtime(1);
+    let workloop = Workloop::builder("urgent").runtime(&runtime).build();
+    workloop.assert_not_on();
+    let inside = workloop.clone();
+    let caught = workloop.sync(Qos::Default, move || catch_unwind(AssertUnwindSafe(|| inside.assert_not_on())));
+    let text = caught.expect_err("it is on it").downcast::<String>().expect("a sentence");
+    assert!(text.contains("\"urgent\""), "{text}");
+}
+
+#[test]
+fn a_try_sync_behind_a_block_gives_its_closure_back() {
+    let runtime = runtime(1);
+    let workloop = Workloop::builder("held").runtime(&runtime).inactive().build();
+    workloop.submit(Qos::Default, || ());
+    assert!(matches!(workloop.try_sync(|| ()), Err(TrySyncError::Busy(_))));
+    workloop.activate();
+    let own = workloop.clone();
+    let knot = move || matches!(own.try_sync(|| ()), Err(TrySyncError::Deadlock(..)));
+    assert!(workloop.sync(Qos::Default, knot), "it would wait for its own block");
+    settle(&workloop);
 }

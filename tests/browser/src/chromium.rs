@@ -1,7 +1,8 @@
 //! Debian's Chromium as a headless process.
 //!
-//! For: starting it with a profile of its own and opening pages in it. Not for: other browsers. Rules: without Chromium
-//! the error names the package to install; the process and its profile do not outlive this value.
+//! For: starting it with its own profile and opening pages in it. Not for: other browsers. Rules:
+//! without Chromium the error names the package to install; the process and its profile do not
+//! outlive this value.
 
 use serde_json::json;
 use std::{
@@ -23,8 +24,8 @@ use crate::page::Page;
 use crate::protocol::Connection;
 use crate::wait::{DEADLINE, until};
 
-/// Quiet, without a window, a GPU or a network of its own. The sandbox cannot start as root or in most containers, and
-/// the only pages shown are ours.
+/// The browser runs without a window, a GPU, or network traffic of its own. The sandbox cannot
+/// start as root or in most containers, and the browser shows only the test's pages.
 const FLAGS: &[&str] = &[
     "--headless",
     "--no-sandbox",
@@ -35,7 +36,7 @@ const FLAGS: &[&str] = &[
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    // Two pages are open and only one can be in front: the other must not be slowed down.
+    // Two pages are open and only one can be in front: the other one must not be throttled.
     "--disable-background-timer-throttling",
     "--disable-backgrounding-occluded-windows",
     "--disable-renderer-backgrounding",
@@ -50,7 +51,8 @@ pub struct Chromium {
 }
 
 impl Chromium {
-    /// Starts the Chromium of this machine: the one in `CHROMIUM`, else the first found on the path.
+    /// Starts the Chromium of this machine: the one in `CHROMIUM`, else the first found on the
+    /// path.
     ///
     /// # Errors
     /// A sentence, when there is none or it does not start.
@@ -106,7 +108,7 @@ impl Chromium {
         Ok(chromium)
     }
 
-    /// Opens `url` as a person of their own would: with no cookies, storage or cache in common with other pages.
+    /// Opens `url` as a separate person: it shares no cookies, storage or cache with other pages.
     ///
     /// # Errors
     /// A sentence, when the page does not load.
@@ -132,7 +134,8 @@ impl Chromium {
 
 impl Drop for Chromium {
     fn drop(&mut self) {
-        // Asked first, so that its many processes end too; killed when it does not listen.
+        // The browser is asked to close first, so that its many processes end too. It is killed if
+        // it does not respond.
         if let Some(connection) = self.connection.take() {
             let _ = connection.borrow_mut().call(None, "Browser.close", json!({}));
         }
@@ -144,7 +147,8 @@ impl Drop for Chromium {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
-        // A child of the browser may still be writing its last file; what stays behind lies among temporary files.
+        // A child of the browser may still write its last file; a file that stays behind is in the
+        // temporary folder.
         let _ = until("the profile to go", Duration::from_secs(2), || {
             fs::remove_dir_all(&self.profile)
                 .or_else(|e| if self.profile.exists() { Err(e.to_string()) } else { Ok(()) })

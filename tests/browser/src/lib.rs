@@ -1,8 +1,10 @@
-//! What the browser test drives: the server as a process of its own, and Debian's Chromium over its DevTools protocol.
+//! Helpers of the browser test: they drive the server as a separate process, and Debian's Chromium
+//! over its DevTools protocol.
 //!
-//! For: `tests/page.rs` of this package, which `.ci/run` calls. Not for: anybody else; the package is not published and
-//! not a default member, so that a bare `cargo test` needs no browser. Rules: every wait looks for a condition and has a
-//! deadline; every error is a sentence that says what was expected and what was seen.
+//! For: `tests/page.rs` of this package, which `.ci/run` calls. Not for: other users; the package
+//! is not published and not a default member, so that a bare `cargo test` needs no browser. Rules:
+//! every wait looks for a condition and has a deadline; every error is a sentence with the expected
+//! and the observed state.
 
 mod page;
 pub use page::Page;

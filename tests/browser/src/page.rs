@@ -1,8 +1,8 @@
 //! One open page, used as a person uses it: type, click, look.
 //!
-//! For: the chat page's tests. Not for: knowing what the chat page contains. Rules: keys and clicks go through the
-//! browser's input, so a field that is hidden, covered or disabled fails as it would for a person; a page that throws
-//! fails the next look.
+//! For: the chat page's tests. Not for: the contents of the chat page. Rules: keys and clicks go
+//! through the browser's input, so a field that is hidden, covered or disabled fails as it would
+//! for a person; an uncaught exception of the page fails the next query.
 
 use data_encoding::BASE64;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ impl Page {
         Ok(page)
     }
 
-    /// Makes the window this large, in CSS pixels.
+    /// Sets the size of the window, in CSS pixels.
     ///
     /// # Errors
     /// A sentence, when the browser does not answer.
@@ -43,7 +43,7 @@ impl Page {
     /// The value of a JavaScript expression in the page.
     ///
     /// # Errors
-    /// What the expression, or the page since it was opened, threw.
+    /// The exception that the expression threw, or that the page threw since it was opened.
     pub fn value(&self, expression: &str) -> Result<Value, String> {
         let call = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let mut answer = self.call("Runtime.evaluate", call)?;
@@ -71,7 +71,7 @@ impl Page {
         })
     }
 
-    /// Types `text` into the field, in place of what it holds.
+    /// Types `text` into the field; it replaces the present content.
     ///
     /// # Errors
     /// A sentence, when a person could not do that.
@@ -98,7 +98,7 @@ impl Page {
     /// Clicks in the middle of the element, once it can be clicked.
     ///
     /// # Errors
-    /// A sentence, when it is not there, disabled, or covered by something else.
+    /// A sentence, when it is absent, disabled, or covered by another element.
     pub fn click(&self, element: &str) -> Result<(), String> {
         let middle = format!(
             "(() => {{

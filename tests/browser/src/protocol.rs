@@ -1,8 +1,8 @@
 //! The DevTools protocol of Chromium: calls and answers as JSON over one WebSocket.
 //!
-//! For: sending a call and waiting for its answer. Not for: knowing any particular call. Rules: one call at a time;
-//! events between call and answer are dropped, except an exception that a page did not catch, which is kept, because a
-//! page that throws is broken even where nothing else shows it.
+//! For: sending a call and waiting for its answer. Not for: any particular call. Rules: one call at
+//! a time; events between call and answer are dropped. Only an uncaught exception of a page is
+//! kept, because that page is broken even if nothing else shows it.
 
 use serde_json::{Value, json};
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use crate::wait::DEADLINE;
 pub(crate) struct Connection {
     socket: WebSocket<TcpStream>,
     calls: u64,
-    /// What pages threw and did not catch: the session of the page, and the words.
+    /// Uncaught exceptions of pages: the session of the page, and the text.
     thrown: Vec<(String, String)>,
 }
 
@@ -28,7 +28,7 @@ impl Connection {
         Ok(Connection { socket, calls: 0, thrown: Vec::new() })
     }
 
-    /// Calls `method`, of the page with this session or of the browser, and waits for the answer.
+    /// Calls `method` of the browser, or of the page with this session, and waits for the answer.
     pub(crate) fn call(&mut self, session: Option<&str>, method: &str, parameters: Value) -> Result<Value, String> {
         self.calls += 1;
         let mut call = json!({ "id": self.calls, "method": method, "params": parameters });
@@ -60,7 +60,7 @@ impl Connection {
         }
     }
 
-    /// What the page of this session threw and did not catch, so far.
+    /// The uncaught exceptions of this session's page so far.
     pub(crate) fn thrown_in(&self, session: &str) -> Vec<String> {
         self.thrown.iter().filter(|(of, _)| of == session).map(|(_, words)| words.clone()).collect()
     }

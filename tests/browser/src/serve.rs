@@ -1,7 +1,7 @@
 //! A real `singletrack serve` process.
 //!
-//! For: starting it on a free port, killing it, starting it again on the same port. Not for: looking inside it. Rules:
-//! it is ready when it says so on stdout; it never outlives this value.
+//! For: starting it on a free port, killing it, starting it again on the same port. Not for: its
+//! internal state. Rules: it is ready when it reports that on stdout; it never outlives this value.
 
 use std::{
     env,
@@ -27,7 +27,7 @@ impl Serve {
     /// The binary is the one in `SINGLETRACK_BIN`, else the workspace's release build.
     ///
     /// # Errors
-    /// A sentence, when there is no binary or it does not say `listening on http://ADDRESS`.
+    /// A sentence, when there is no binary or it does not print `listening on http://ADDRESS`.
     pub fn start(address: SocketAddr) -> Result<Serve, String> {
         let binary = binary();
         let mut child = Command::new(&binary)
@@ -42,14 +42,15 @@ impl Serve {
         let stdout = child.stdout.take().expect("stdout is piped");
         let (said, hear) = mpsc::channel();
         thread::spawn(move || {
-            // Reads to the end, so that the server never meets a full or a closed pipe.
+            // This reads to the end, so that the server's pipe is never full or closed.
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 let _ = said.send(line);
             }
         });
         let line = hear.recv_timeout(DEADLINE);
         let found = line.as_deref().ok().and_then(|l| l.strip_prefix("listening on http://")?.parse().ok());
-        // Made before the error is returned, so that the process is killed in any case.
+        // The value is made before the error is returned, so that the process is killed in any
+        // case.
         let mut serve = Serve { child, address: found.unwrap_or(address) };
         if found.is_none() {
             let ended = serve.child.try_wait();
@@ -58,15 +59,15 @@ impl Serve {
         Ok(serve)
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Ends it without a good-bye, as a crash or a power cut would; returns when it is gone.
+    /// Kills it, as a crash or a power cut would; returns when the process is gone.
     ///
     /// # Errors
-    /// What the system says, if the process could not be killed.
+    /// The system's error, if the process could not be killed.
     pub fn kill(mut self) -> Result<(), String> {
         self.child.kill().and_then(|()| self.child.wait()).map(drop).map_err(|e| format!("cannot kill the server: {e}"))
     }

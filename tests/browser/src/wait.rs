@@ -1,22 +1,23 @@
 //! Waiting for a condition, with a deadline.
 //!
-//! For: what happens in another process and sends us no event. Not for: passing the time. Rules: a condition that holds
-//! is seen within one look; one that never holds is an error that says what was awaited and what was seen last.
+//! For: changes in another process that sends no event. Not for: passing the time. Rules: a
+//! condition that holds is seen at the next check; one that never holds is an error with the
+//! awaited and the last observed state.
 
 use std::{
     thread,
     time::{Duration, Instant},
 };
 
-/// Long enough for a loaded two-core machine; reached only when something is broken.
+/// This is long enough for a loaded two-core machine, and is reached only when something is broken.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
-/// Looks again and again until `look` finds what it wants.
+/// Calls `look` repeatedly until it succeeds.
 ///
 /// # Errors
-/// After `deadline`: `awaited`, and what `look` saw instead the last time.
+/// After `deadline`: `awaited`, and the last error of `look`.
 pub fn until<T>(awaited: &str, deadline: Duration, mut look: impl FnMut() -> Result<T, String>) -> Result<T, String> {
     let end = Instant::now() + deadline;
     loop {

@@ -1,14 +1,14 @@
 //! The chat page in a real browser, against a real server process.
 //!
-//! For: what a visitor of `/` sees: joining a room, talking, losing the server and finding it again. Not for: the
-//! protocol, which the other tests cover. Rules: the page is known by its stable ids only (#room, #name, #join, #text,
-//! #send, #log, #status); each test has a browser and a server of its own; a screenshot of each lies in the target
-//! folder under `browser`, to be looked at by a person.
+//! For: what a visitor of `/` sees: joining a room, talking, losing the server and finding it
+//! again. Not for: the protocol, which the other tests cover. Rules: the tests use only the page's
+//! stable ids (#room, #name, #join, #text, #send, #log, #status); each test has its own browser and
+//! server; each saves a screenshot in the target folder under `browser`, for a person to look at.
 
 use singletrack_browser_test::{Chromium, Page, Serve};
 use std::{net::SocketAddr, path::PathBuf};
 
-/// The page says that it is in a room.
+/// The condition that the page reports being in a room.
 const JOINED: &str =
     "/^(joined|connected|online|live|in )/i.test(document.querySelector('#status').textContent.trim())";
 
@@ -54,7 +54,7 @@ fn two_pages_in_a_room_see_each_others_messages() -> Result<(), String> {
     bob.fill("#text", "A whole pot.")?;
     bob.press_enter()?;
     sees(&ann, "A whole pot.")?;
-    // The name travels with the words, and markup in a message is text, never an element.
+    // The name is sent with the text, and markup in a message is text, never an element.
     assert_eq!(bob.value("document.querySelector('#log').textContent.includes('Ann')")?, true);
     send(&ann, "<b id=planted>1 < 2 && \"3\"</b>")?;
     sees(&bob, "<b id=planted>1 < 2 && \"3\"</b>")?;

@@ -1,7 +1,7 @@
-//! A display without a screen: an Xvfb of our own.
+//! A display without a screen: the test's own Xvfb.
 //!
-//! For: starting it where no other is, and holding it still. Not for: what is on it (`window`). Rules: it picks its number
-//! itself, so tests run side by side; it never outlives this value.
+//! For: starting it on a free number, and freezing it. Not for: the windows on it (`window`).
+//! Rules: it picks its number itself, so tests run in parallel; it never outlives this value.
 
 use std::{
     io::{BufRead, BufReader},
@@ -41,7 +41,8 @@ impl Display {
             let _ = said.send(line);
         });
         let line = hear.recv_timeout(DEADLINE).unwrap_or_default();
-        // Made before the error is returned, so that the process is killed in any case.
+        // The value is made before the error is returned, so that the process is killed in any
+        // case.
         let mut display = Self { child, name: format!(":{}", line.trim()) };
         if line.trim().parse::<u32>().is_err() {
             let ended = display.child.try_wait();
@@ -50,16 +51,17 @@ impl Display {
         Ok(display)
     }
 
-    /// As in `DISPLAY`.
+    /// Its name, for `DISPLAY`.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Runs `meanwhile` while the server answers nobody: a program that draws stands still, and its workers go on.
+    /// Runs `meanwhile` while the server is stopped: a program that draws blocks, and its workers
+    /// go on.
     ///
     /// # Errors
-    /// That of `meanwhile`, or what the system says.
+    /// The error of `meanwhile`, or the system's.
     pub fn frozen<T>(&self, meanwhile: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
         let signal = |signal| {
             let pid = Pid::from_child(&self.child);

@@ -1,7 +1,7 @@
-//! What a window looks like at one moment.
+//! A picture of a window at one moment.
 //!
-//! For: questions that do not depend on fonts: is anything there, how long is the bar. Not for: comparing with a picture
-//! made elsewhere. A person looks at the files.
+//! For: questions that do not depend on fonts, such as whether the window is blank, or how long the
+//! bar is. Not for: comparing with a picture made elsewhere; a person looks at the files.
 
 use std::{collections::HashSet, fs, io::BufWriter, path::Path};
 
@@ -15,20 +15,20 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// From what the X server gives: blue, green, red and a byte of nothing.
+    /// Converts the X server's pixels: blue, green, red and a padding byte.
     #[must_use]
     pub fn from_bgrx(width: u16, bytes: &[u8]) -> Self {
         let pixels = bytes.chunks_exact(4).map(|pixel| [pixel[2], pixel[1], pixel[0]]).collect();
         Self { width: usize::from(width).max(1), pixels }
     }
 
-    /// How many pixels there are in a row.
+    /// The number of pixels in a row.
     #[must_use]
     pub fn width(&self) -> usize {
         self.width
     }
 
-    /// How many colours are in it. One: it is blank.
+    /// The number of colours. One: it is blank.
     #[must_use]
     pub fn colours(&self) -> usize {
         self.pixels.iter().collect::<HashSet<_>>().len()
@@ -42,15 +42,15 @@ impl Picture {
         runs.max().unwrap_or(0)
     }
 
-    /// Is it drawn to its corners? The first and the last pixel are of the same ground, and not the nothing that a new part
-    /// of a window is.
+    /// Whether it is drawn to its corners: the first and the last pixel have the same background
+    /// colour, and not the empty one of a new part of a window.
     #[must_use]
     pub fn is_drawn(&self) -> bool {
         let ends = self.pixels.first().zip(self.pixels.last());
         self.colours() > 10 && ends.is_some_and(|(first, last)| first == last && *first != [0, 0, 0])
     }
 
-    /// As a PNG file.
+    /// Saves it as a PNG file.
     ///
     /// # Errors
     /// A sentence, when it cannot be written.

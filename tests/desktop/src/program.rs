@@ -1,7 +1,7 @@
 //! One of the programs, as a process.
 //!
-//! For: starting it on a display, what it costs, and how it ends. Not for: its window (`window`). Rules: it is the binary
-//! that cargo built beside this test; it never outlives this value.
+//! For: starting it on a display, its resource use, and its end. Not for: its window (`window`).
+//! Rules: it is the binary that cargo built beside this test; it never outlives this value.
 
 use std::{
     env, fs,
@@ -20,17 +20,18 @@ pub struct Program {
     child: Child,
 }
 
-/// What a process has used so far, all its threads together.
+/// The resources that a process has used so far, summed over its threads.
 #[derive(Clone, Copy, Debug)]
 pub struct Used {
-    /// Hundredths of a second of the processor's time.
+    /// CPU time in hundredths of a second.
     pub ticks: u64,
-    /// How often a thread was put on a core.
+    /// The number of context switches.
     pub switches: u64,
 }
 
 impl Used {
-    /// What was used since `before`; `None` when a thread ended since then, which takes its switches along.
+    /// The use since `before`; `None` when a thread has ended since then, because its switches are
+    /// no longer counted.
     pub fn since(self, before: Self) -> Option<Self> {
         let ticks = self.ticks.checked_sub(before.ticks)?;
         Some(Self { ticks, switches: self.switches.checked_sub(before.switches)? })
@@ -40,11 +41,11 @@ impl Used {
 /// The line that each program prints at its end.
 #[derive(Clone, Copy, Debug)]
 pub struct Statistics {
-    /// That ran on the main thread.
+    /// Blocks that ran on the main thread.
     pub blocks: u64,
-    /// In so many turns.
+    /// Turns that ran them.
     pub turns: u64,
-    /// That the window drew.
+    /// Frames that the window drew.
     pub frames: u64,
     /// The longest turn, in milliseconds.
     pub longest_turn_ms: f64,
@@ -64,7 +65,7 @@ impl Program {
             .current_dir(folder)
             .env("DISPLAY", display.name())
             .env_remove("WAYLAND_DISPLAY")
-            // Neither settings nor helpers of the person who runs this.
+            // The program uses no settings or helpers of the user who runs the test.
             .env("DBUS_SESSION_BUS_ADDRESS", "disabled:")
             .env("GSETTINGS_BACKEND", "memory")
             .env("GTK_A11Y", "none")
@@ -75,10 +76,10 @@ impl Program {
         Ok(Self { child })
     }
 
-    /// What it has used so far.
+    /// The resources that it has used so far.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When the process is gone.
     pub fn used(&self) -> Result<Used, String> {
         let process = PathBuf::from(format!("/proc/{}", self.child.id()));
         let read = |path: &Path| fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()));
@@ -89,7 +90,7 @@ impl Program {
         let ticks = field(11).zip(field(12)).map(|(user, system)| user + system);
         let mut switches = 0;
         for task in fs::read_dir(process.join("task")).map_err(|e| e.to_string())?.flatten() {
-            // A thread may end meanwhile.
+            // A thread may have ended meanwhile.
             let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
             let counts = status.lines().filter(|line| line.contains("ctxt_switches"));
             switches += counts.filter_map(|line| line.rsplit('\t').next()?.parse::<u64>().ok()).sum::<u64>();
@@ -97,18 +98,18 @@ impl Program {
         Ok(Used { ticks: ticks.ok_or_else(|| format!("no times in {stat:?}"))?, switches })
     }
 
-    /// As Ctrl-C in its terminal.
+    /// Interrupts it, like Ctrl-C in its terminal.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn interrupt(&self) -> Result<(), String> {
         kill_process(Pid::from_child(&self.child), Signal::INT).map_err(|e| format!("cannot interrupt it: {e}"))
     }
 
-    /// Waits until it has ended, in order, and reads its last line.
+    /// Waits until it has ended with success, and reads its last line.
     ///
     /// # Errors
-    /// When it hangs, fails, or says something else.
+    /// When it hangs, fails, or prints something else.
     pub fn ended(mut self) -> Result<Statistics, String> {
         let status: ExitStatus = until("the program to end", DEADLINE, || {
             self.child.try_wait().map_err(|e| e.to_string())?.ok_or_else(|| "it goes on".into())
@@ -150,7 +151,7 @@ impl Statistics {
     }
 }
 
-/// Beside the folder of this test's own binary.
+/// The path of the binary: beside the folder of this test's own binary.
 fn binary(name: &str) -> Result<PathBuf, String> {
     let own = env::current_exe().map_err(|e| format!("cannot tell where this test lies: {e}"))?;
     let folder = own.ancestors().nth(2).ok_or("this test lies in no target folder")?;

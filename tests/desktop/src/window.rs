@@ -1,7 +1,7 @@
-//! A window on a display, seen and handled as a person would, over the X protocol.
+//! A window on a display, seen and used over the X protocol as a person would.
 //!
-//! For: its title, its picture, a click, a new size, the close button. Not for: what is in the program. Rules: there is no
-//! window manager, so what one would send is sent from here.
+//! For: its title, its picture, a click, a new size, the close button. Not for: the inside of the
+//! program. Rules: there is no window manager, so this module sends the events that one would send.
 
 use x11rb::{
     connection::Connection,
@@ -19,7 +19,7 @@ use crate::display::Display;
 use crate::picture::Picture;
 use crate::wait::{DEADLINE, until};
 
-/// A window that was seen.
+/// A window that was found.
 pub struct Window {
     connection: RustConnection,
     root: u32,
@@ -31,10 +31,10 @@ fn say<E: std::fmt::Display>(e: E) -> String {
 }
 
 impl Window {
-    /// Waits until a window is there whose title begins with `title`.
+    /// Waits for a window whose title begins with `title`.
     ///
     /// # Errors
-    /// When none comes.
+    /// When none appears in time.
     pub fn wait_for(title: &str, display: &Display) -> Result<Self, String> {
         let (connection, screen) = x11rb::connect(Some(display.name())).map_err(say)?;
         let root = connection.setup().roots[screen].root;
@@ -43,7 +43,7 @@ impl Window {
             let children = window.connection.query_tree(root).map_err(say)?.reply().map_err(say)?.children;
             let mut titles = Vec::new();
             for id in children {
-                // It may go between two questions.
+                // The window may go between two requests.
                 let Ok(found) = window.title_of(id) else { continue };
                 let shown = window.connection.get_window_attributes(id).map_err(say)?.reply();
                 if found.starts_with(title) && shown.is_ok_and(|about| about.map_state == MapState::VIEWABLE) {
@@ -66,7 +66,7 @@ impl Window {
         Ok(String::from_utf8_lossy(&asked.reply().map_err(say)?.value).into_owned())
     }
 
-    /// Waits until its title is as `wanted`.
+    /// Waits until `wanted` accepts its title.
     ///
     /// # Errors
     /// When it does not come to that, or the window goes.
@@ -77,7 +77,7 @@ impl Window {
         })
     }
 
-    /// What it looks like now.
+    /// A picture of its present content.
     ///
     /// # Errors
     /// When the window is gone.
@@ -88,7 +88,7 @@ impl Window {
         Ok(Picture::from_bgrx(about.width, &asked.map_err(say)?.reply().map_err(say)?.data))
     }
 
-    /// Waits until it looks as `wanted`, which says what is amiss.
+    /// Waits until `wanted` accepts its picture; `wanted` reports what is wrong.
     ///
     /// # Errors
     /// When it does not come to that, or the window goes.
@@ -114,7 +114,7 @@ impl Window {
         Ok(())
     }
 
-    /// As when a person drags its corner.
+    /// Resizes it, as when a person drags its corner.
     ///
     /// # Errors
     /// When the window is gone.
@@ -123,7 +123,7 @@ impl Window {
         self.connection.configure_window(self.id, &size).map_err(say)?.check().map_err(say)
     }
 
-    /// As when a person presses its close button.
+    /// Closes it, as when a person presses its close button.
     ///
     /// # Errors
     /// When the window is gone.

@@ -1,9 +1,10 @@
 //! The programs of `examples/desktop` on a display, driven from outside.
 //!
-//! For: what a person sees and does: a bar that grows, a button that cancels, a window that closes while work goes on; and
-//! what the machine sees: turns that keep to their budget, one wake for many blocks, nothing at all when nothing happens.
-//! Not for: the main queue's own rules, which its tests cover. Rules: counts, never seconds; a picture of each lies in the
-//! target folder under `desktop`, to be looked at by a person.
+//! For: what a person sees and does: a bar that grows, a button that cancels, a window that closes
+//! while work goes on. Also for the load on the machine: turns that keep to their budget, one
+//! wake-up for many blocks, none when nothing happens.
+//! Not for: the main queue's own rules, which its tests cover. Rules: the tests check counts, never
+//! seconds; each saves a picture in the target folder under `desktop`, for a person to look at.
 
 use singletrack_desktop_test::{Colour, Display, Picture, Program, Statistics, Used, Window, until};
 use std::{
@@ -17,17 +18,17 @@ use std::{
 struct Subject {
     name: &'static str,
     title: &'static str,
-    /// What its bar is filled with.
+    /// The colour that fills its bar.
     bar: Colour,
-    /// Where its one button is.
+    /// The position of its only button.
     button: (i16, i16),
     /// Arguments for a search that submits 100,000 blocks.
     short: Vec<&'static str>,
-    /// Arguments for one that no test waits for.
+    /// Arguments for a search that does not end within a test.
     endless: Vec<&'static str>,
 }
 
-/// Its search is given the folder that it runs in, of [`FILES`] files, again and again.
+/// Its search gets the folder that it runs in, of [`FILES`] files, many times.
 fn egui() -> Subject {
     Subject {
         name: "singletrack-egui",
@@ -53,7 +54,7 @@ fn gtk() -> Subject {
 
 const FILES: usize = 1_000;
 
-/// A folder of our own in the target folder, with [`FILES`] files of different sizes.
+/// Makes the test's own folder in the target folder, with [`FILES`] files of different sizes.
 fn folder() -> Result<PathBuf, String> {
     static MADE: std::sync::OnceLock<Result<PathBuf, String>> = std::sync::OnceLock::new();
     MADE.get_or_init(|| {
@@ -79,7 +80,7 @@ fn save(subject: &Subject, window: &Window, what: &str) -> Result<(), String> {
     window.picture()?.save(&folder.join(format!("{}-{what}.png", subject.name)))
 }
 
-/// The window is drawn, and its bar is longer than `than`.
+/// Waits until the window is drawn and its bar is longer than `than`.
 fn bar_longer(subject: &Subject, window: &Window, than: usize) -> Result<usize, String> {
     window.wait_for_picture(&format!("a bar longer than {than} pixels"), |picture: &Picture| {
         let (bar, colours) = (picture.longest_run(subject.bar), picture.colours());
@@ -87,7 +88,7 @@ fn bar_longer(subject: &Subject, window: &Window, than: usize) -> Result<usize, 
     })
 }
 
-/// Waits until the program uses no more than this in so long.
+/// Waits until the program uses no more than `at_most` in a period of `long`.
 fn quiet(program: &Program, long: Duration, at_most: Used) -> Result<(), String> {
     until(&format!("no more than {at_most:?} in {long:?}"), Duration::from_secs(60), || {
         let before = program.used()?;
@@ -98,18 +99,19 @@ fn quiet(program: &Program, long: Duration, at_most: Used) -> Result<(), String>
     })
 }
 
-/// What holds for every run, long or short.
+/// Checks what holds for every run, long or short.
 fn keeps_to_its_turns(said: Statistics) {
     assert!(said.wakes <= said.turns + 1, "one wake for each turn, and no more: {said:?}");
     assert!(said.frames > 1 && said.blocks > said.turns, "it drew, and ran many blocks in a turn: {said:?}");
-    // The budget is 4 ms, and these blocks take microseconds; the rest is for a machine that does much else.
+    // The budget is 4 ms, and these blocks take microseconds; the rest is for a machine that does
+    // much else.
     assert!(said.longest_turn_ms < 10_000.0, "the window did not hang: {said:?}");
 }
 
 fn shows_all_and_sleeps(subject: &Subject) -> Result<(), String> {
     let (_display, program, window) = start(subject, &subject.short)?;
     window.wait_for_title("that it is done", |title| title.ends_with("done") || title.ends_with("found"))?;
-    // Of 640 pixels, less the margins.
+    // The window has 640 pixels, less the margins.
     bar_longer(subject, &window, 580)?;
     quiet(&program, Duration::from_secs(5), Used { ticks: 1, switches: 10 })?;
     save(subject, &window, "done")?;
@@ -126,8 +128,9 @@ fn grows_and_is_cancelled(subject: &Subject) -> Result<(), String> {
     let bar = bar_longer(subject, &window, 0)?;
     let bar = bar_longer(subject, &window, bar)?;
     save(subject, &window, "searching")?;
-    // A window that cannot draw sees nothing: the search does not run on without end, but waits for it.
-    // The pool looks now and then whether its waiting worker needs a stand-in: that is not counted.
+    // A window that cannot draw takes no results: the search waits for it, and does not run on
+    // without limit. Context switches do not count here: the pool checks now and then whether its
+    // waiting worker needs a replacement thread.
     display.frozen(|| quiet(&program, Duration::from_secs(1), Used { ticks: 10, switches: u64::MAX }))?;
     bar_longer(subject, &window, bar)?;
     window.click(subject.button.0, subject.button.1)?;

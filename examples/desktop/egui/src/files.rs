@@ -1,4 +1,5 @@
-//! What is on the screen: lives on the main thread, changed by blocks and drawn between them, without a lock.
+//! The content of the window: it lives on the main thread, where blocks change it and the window
+//! draws it between them, without a lock.
 //!
 //! Not for: finding files (`walk`), or when to draw (`main`).
 
@@ -8,25 +9,25 @@ use std::rc::Rc;
 
 use eframe::egui::{self, Align, Color32, Label, Layout, ProgressBar, RichText, ScrollArea};
 
-/// How many of the largest are kept.
+/// The number of largest files that are kept.
 const SHOWN: usize = 100;
 const ROW: f32 = 20.0;
 const BAR: Color32 = Color32::from_rgb(46, 125, 50);
 
-/// How a search ended.
+/// The way in which a search ended.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum End {
     Done,
     Cancelled,
 }
 
-/// What the user wants.
+/// The button that the user pressed.
 pub(crate) enum Pressed {
     Cancel,
     Again,
 }
 
-/// See the module. `Rc`: it could not be on two threads, and need not.
+/// See the module. `Rc`: it could not be on two threads, and need not be.
 #[derive(Default)]
 pub(crate) struct Files {
     hidden_too: bool,
@@ -37,9 +38,9 @@ pub(crate) struct Files {
     end: Option<End>,
 }
 
-/// What the search says.
+/// The calls of the search.
 impl Files {
-    /// It begins. Tells whether hidden files are wanted.
+    /// Begins a search. Returns whether hidden files are wanted.
     pub(crate) fn begin(&mut self) -> bool {
         *self = Self { hidden_too: self.hidden_too, ..Self::default() };
         self.hidden_too
@@ -63,9 +64,9 @@ impl Files {
     }
 }
 
-/// What the window asks.
+/// The calls of the window.
 impl Files {
-    /// For the title bar.
+    /// The text of the title bar.
     pub(crate) fn title(&self) -> String {
         match self.end {
             None => format!("Largest files: {:.0} %", self.progress * 100.0),
@@ -99,7 +100,7 @@ impl Files {
             ui.add_space(8.0);
         });
         egui::CentralPanel::default().show(ui, |ui| {
-            // Only the rows in sight are laid out.
+            // Only the visible rows are laid out.
             ScrollArea::vertical().auto_shrink(false).show_rows(ui, ROW, self.largest.len(), |ui, rows| {
                 for (bytes, path) in self.largest.iter().rev().skip(rows.start).take(rows.len()) {
                     row(ui, *bytes, path);

@@ -1,11 +1,12 @@
-//! A window of egui: the largest files of some folders, found in the background and shown while they are found.
+//! A window of egui: the largest files of some folders, found in the background and shown while
+//! they are found.
 //!
 //! `cargo run --release -p singletrack-egui [FOLDER...]`
 //!
-//! What it shows: the search runs on a queue of its own and submits a block for every file that it finds, without
-//! counting frames; what is on the screen lives on the main thread and needs no lock; the window gives blocks at most
-//! [`FOR_BLOCKS`] of each frame, so it stays smooth whatever comes, and sleeps when nothing comes. `walk` is the search,
-//! `files` is what it finds.
+//! The search runs on a queue of its own and submits a block for every file that it finds, without
+//! counting frames. The content of the window lives on the main thread and needs no lock. The
+//! window gives blocks at most [`FOR_BLOCKS`] of each frame, so it stays smooth under any load, and
+//! sleeps when nothing comes. `walk` is the search, `files` holds its results.
 
 mod files;
 mod walk;
@@ -18,7 +19,7 @@ use singletrack_queues::{Budget, Local, MainQueue, Queue, WorkHandle, WorkItem};
 
 use files::{Files, Pressed};
 
-/// What blocks may take of a frame: a quarter, at sixty frames a second.
+/// The time that blocks may take of a frame: a quarter, at sixty frames a second.
 const FOR_BLOCKS: Duration = Duration::from_millis(4);
 
 struct App {
@@ -34,14 +35,16 @@ struct App {
 impl App {
     fn new(folders: Vec<PathBuf>, context: &egui::Context) -> Self {
         let main = MainQueue::new("window");
-        // Called on any thread, once per burst of blocks. A frame comes, and begins with `logic`.
+        // Called on any thread, once per burst of blocks. It causes a frame, which begins with
+        // `logic`.
         let repaint = context.clone();
         main.set_wake(move || repaint.request_repaint());
-        // Ctrl-C in the terminal closes the window, ahead of what waits. egui takes commands on any thread.
+        // Ctrl-C in the terminal closes the window, ahead of waiting blocks. egui takes commands on
+        // any thread.
         let window = context.clone();
         let close = move || window.send_viewport_cmd(ViewportCommand::Close);
         if let Err(error) = ctrlc::set_handler(close) {
-            eprintln!("Ctrl-C will end the program without a good-bye: {error}");
+            eprintln!("Ctrl-C will end the program without its summary: {error}");
         }
         let (files, disk) = (main.local(Files::default()), Queue::new("disk"));
         let search = search(&folders, &files, &disk);
@@ -56,9 +59,9 @@ fn search(folders: &[PathBuf], files: &Local<Files>, disk: &Queue) -> WorkHandle
 }
 
 impl eframe::App for App {
-    /// The blocks' turn, before each frame.
+    /// Runs waiting blocks before each frame.
     fn logic(&mut self, context: &egui::Context, _: &mut eframe::Frame) {
-        // If more waits than fits, the queue asks for the next frame itself.
+        // If the waiting blocks do not fit, the queue asks for the next frame itself.
         self.main.turn(Budget::time(FOR_BLOCKS));
         let title = self.files.with(&self.main, |files| files.title());
         if title != self.title {
@@ -70,7 +73,7 @@ impl eframe::App for App {
     fn ui(&mut self, ui: &mut egui::Ui, _: &mut eframe::Frame) {
         self.frames += 1;
         match self.files.with(&self.main, |files| files.show(ui)) {
-            // The walk looks at this between two files, and tells its end as ever.
+            // The walk checks this between two files, and reports its end as usual.
             Some(Pressed::Cancel) => _ = self.search.cancel(),
             Some(Pressed::Again) => self.search = search(&self.folders, &self.files, &self.disk),
             None => {}
@@ -78,7 +81,7 @@ impl eframe::App for App {
     }
 
     fn on_exit(&mut self, _: Option<&eframe::glow::Context>) {
-        // Not waited for: it only reads, and may hang on a slow disk.
+        // The window does not wait for it: the search only reads, and may hang on a slow disk.
         self.search.cancel();
         let stats = self.main.handle().stats();
         println!(

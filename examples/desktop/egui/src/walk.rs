@@ -1,6 +1,7 @@
-//! The search: walks folders on its queue, and tells the window about every file. Knows nothing of frames or widgets.
+//! The search: it walks folders on its queue, and reports every file to the window. It knows
+//! nothing of frames or widgets.
 //!
-//! Not for: what is shown (`files`).
+//! Not for: displaying them (`files`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use singletrack_queues::{Local, WorkHandle};
 
 use crate::files::{End, Files};
 
-/// How many files the window may be behind.
+/// The number of files that the window may be behind.
 const AHEAD: u64 = 10_000;
 
 struct Walk<'a> {
@@ -21,7 +22,8 @@ struct Walk<'a> {
 
 /// Walks all of `folders`, until it is done or cancelled. Runs on a queue.
 pub(crate) fn walk(folders: &[PathBuf], files: &Local<Files>, me: &WorkHandle) {
-    // A value back from the window: how the box stands now. An error: the window went meanwhile.
+    // A value back from the window: the state of the check box. An error means that the window is
+    // gone.
     let Ok(hidden_too) = files.call(Files::begin).wait() else { return };
     let mut walk = Walk { files, hidden_too, me, found: 0 };
     for folder in folders {
@@ -32,16 +34,17 @@ pub(crate) fn walk(folders: &[PathBuf], files: &Local<Files>, me: &WorkHandle) {
 }
 
 impl Walk<'_> {
-    /// Walks one folder, which is `share` of all the work: a bar that cannot know the end still never goes back.
+    /// Walks one folder, which is `share` of all the work: the total is unknown, but the progress
+    /// bar still never goes back.
     fn folder(&mut self, folder: &Path, share: f64) {
-        // A folder that may not be read counts as empty, as does one that is gone meanwhile.
+        // A folder that cannot be read counts as empty, as does one that is deleted meanwhile.
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         let mut folders = Vec::new();
         for entry in entries {
             if self.me.is_cancelled() {
                 return;
             }
-            // Not through links: they may lead round in a circle.
+            // Links are not followed: they may form a circle.
             let Ok(about) = entry.metadata() else { continue };
             if !self.hidden_too && entry.file_name().as_encoded_bytes().starts_with(b".") {
                 continue;
@@ -50,7 +53,8 @@ impl Walk<'_> {
                 folders.push(entry.path());
             } else if about.is_file() {
                 let (path, size) = (entry.path(), about.len());
-                // A block for each file. The window draws sixty times a second, however many come.
+                // One block for each file. The window draws sixty times a second, however many
+                // come.
                 self.files.submit(move |files| files.found(path, size));
                 self.not_too_far();
             }
@@ -62,8 +66,9 @@ impl Walk<'_> {
         }
     }
 
-    /// Nothing bounds what may wait for a window, and a search can be faster than a window. So it waits now and then until
-    /// the window has seen all: memory stays small, and what is shown is never old.
+    /// Limits the blocks that wait. The queue of a window has no bound, and a search can be faster
+    /// than a window. So now and then the search waits until the window has run all blocks: memory
+    /// stays small, and the window is up to date.
     fn not_too_far(&mut self) {
         self.found += 1;
         if self.found.is_multiple_of(AHEAD) && self.files.call(|_| ()).wait().is_err() {

@@ -1,11 +1,12 @@
-//! A window of GTK: the longest Collatz chains below a number, searched in the background and listed while they are found.
+//! A window of GTK: the longest Collatz chains below a number, searched in the background and
+//! listed as they are found.
 //!
 //! `cargo run --release -p singletrack-gtk [LIMIT]`
 //!
-//! What it shows: widgets are not `Send`, so they live on the main thread, in a [`Local`]; the search runs on a queue of
-//! its own and submits 100,000 closures to them, without counting frames; the main loop gives them at most [`FOR_BLOCKS`] of
-//! each frame, so the window stays smooth whatever comes, and sleeps when nothing comes. `search` is the work, `ui` the
-//! widgets.
+//! Widgets are not `Send`, so they live on the main thread, in a [`Local`]. The search runs on a
+//! queue of its own and submits 100,000 closures to them, without counting frames. The main loop
+//! gives them at most [`FOR_BLOCKS`] of each frame, so the window stays smooth under any load, and
+//! sleeps when nothing comes. `search` is the work, `ui` the widgets.
 
 mod search;
 mod ui;
@@ -21,21 +22,22 @@ use singletrack_queues::{Budget, Local, MainQueue, Queue, WorkHandle};
 use ui::Ui;
 
 const FRAME: Duration = Duration::from_millis(16);
-/// What blocks may take of a frame: a quarter.
+/// The time that blocks may take of a frame: a quarter.
 const FOR_BLOCKS: Duration = Duration::from_millis(4);
 
 fn main() -> glib::ExitCode {
     let limit = std::env::args().nth(1).and_then(|limit| limit.parse().ok()).unwrap_or(1_000_000);
     let main = Rc::new(MainQueue::new("window"));
-    // Called on any thread, once per burst of blocks. GTK has no frame that ours could be a part of, so the turn is a frame
-    // away: meanwhile more comes, for which no wake is needed. If more waits than fits, the queue asks for the next turn.
+    // Called on any thread, once per burst of blocks. GTK has no hook in its frame for this, so the
+    // turn runs one frame later; blocks that come meanwhile need no wake. If the waiting blocks do
+    // not fit, the queue asks for the next turn.
     let handle = main.handle();
     main.set_wake(move || {
         let handle = handle.clone();
         glib::timeout_add_once(FRAME, move || _ = handle.turn(Budget::time(FOR_BLOCKS)));
     });
 
-    // As many of them as wanted, and no message bus.
+    // Allows several instances, and uses no message bus.
     let app = gtk4::Application::builder().flags(gtk4::gio::ApplicationFlags::NON_UNIQUE).build();
     let frames = Rc::new(Cell::new(0u64));
     let (owner, count) = (main.clone(), frames.clone());
@@ -54,7 +56,7 @@ fn main() -> glib::ExitCode {
     code
 }
 
-/// Opens the window, and begins to search.
+/// Opens the window and begins a search.
 fn open(app: &gtk4::Application, main: &MainQueue, limit: u64, frames: &Rc<Cell<u64>>) {
     let widgets = Ui::new(app, limit);
     let (window, button) = (widgets.window.clone(), widgets.button.clone());
@@ -66,18 +68,19 @@ fn open(app: &gtk4::Application, main: &MainQueue, limit: u64, frames: &Rc<Cell<
     button.connect_clicked(move |_| toggle(&theirs, &queue));
     let theirs = ui.clone();
     window.connect_close_request(move |_| {
-        // On the main thread `sync` runs at once, ahead of what waits. The search looks at this between two steps.
+        // On the main thread `sync` runs at once, ahead of waiting blocks. The search checks the
+        // cancellation between two steps.
         theirs.sync(|ui| ui.search.as_ref().map(WorkHandle::cancel));
         glib::Propagation::Proceed
     });
-    // Ctrl-C in the terminal closes the window, ahead of what waits.
+    // Ctrl-C in the terminal closes the window, ahead of waiting blocks.
     let there = main.local(window.clone());
     let close = move || {
         let there = there.clone();
         glib::idle_add_once(move || there.sync(|window| window.close()));
     };
     if let Err(error) = ctrlc::set_handler(close) {
-        eprintln!("Ctrl-C will end the program without a good-bye: {error}");
+        eprintln!("Ctrl-C will end the program without its summary: {error}");
     }
 
     window.present();
@@ -88,10 +91,10 @@ fn open(app: &gtk4::Application, main: &MainQueue, limit: u64, frames: &Rc<Cell<
     toggle(&ui, &work);
 }
 
-/// The button: begins a search, or cancels the one that goes on.
+/// Handles the button: begins a search, or cancels the running one.
 fn toggle(ui: &Local<Ui>, work: &Queue) {
     ui.sync(|widgets| match &widgets.search {
-        // Its end comes as a block, and frees the button.
+        // Its end comes as a block, and enables the button.
         Some(search) => _ = search.cancel(),
         None => {
             widgets.begin();

@@ -1,14 +1,15 @@
-//! The search: counts on its queue, and tells the widgets after every step. Knows nothing of frames.
+//! The search: it counts on its queue, and reports to the widgets after every step. It knows
+//! nothing of frames.
 //!
-//! Not for: what the widgets do with it (`ui`).
+//! Not for: displaying the result (`ui`).
 
 use singletrack_queues::{Local, Queue, WorkHandle, WorkItem};
 
 use crate::ui::Ui;
 
-/// Numbers in a step: a block for the window comes after each.
+/// The numbers in a step; after each step a block goes to the window.
 const STEP: u64 = 10;
-/// How many numbers the window may be behind.
+/// The number of numbers that the window may be behind.
 const AHEAD: u64 = 100_000;
 
 /// Begins a search in the background. The handle cancels it.
@@ -18,7 +19,8 @@ pub(crate) fn begin(ui: &Local<Ui>, work: &Queue) -> WorkHandle {
 }
 
 fn search(ui: &Local<Ui>, me: &WorkHandle) {
-    // A value back from a widget, which only the main thread may ask. An error: the window went meanwhile.
+    // A value back from a widget, which only the main thread may ask. An error means that the
+    // window is gone.
     let Ok(limit) = ui.call(|ui| ui.limit()).wait() else { return };
     let mut longest = 0;
     for begin in (1..limit).step_by(STEP as usize) {
@@ -34,8 +36,9 @@ fn search(ui: &Local<Ui>, me: &WorkHandle) {
             }
         }
         ui.submit(move |ui| ui.progress(end as f64 / limit as f64));
-        // Nothing bounds what may wait for a window, and a search can be faster than a window. So it waits now and then
-        // until the window has seen all: memory stays small, and what is shown is never old.
+        // The queue of a window has no bound, and a search can be faster than a window. So now and
+        // then the search waits until the window has run all blocks: memory stays small, and the
+        // window is up to date.
         if begin % AHEAD < STEP && ui.call(|_| ()).wait().is_err() {
             return;
         }

@@ -1,6 +1,7 @@
-//! The widgets: made, changed and dropped on the main thread. They are not `Send`, and nothing here is locked.
+//! The widgets: made, changed and dropped on the main thread. They are not `Send`, and nothing here
+//! is locked.
 //!
-//! Not for: the work (`search`), or who calls when (`main`).
+//! Not for: the work (`search`), or the main loop (`main`).
 
 use gtk4::prelude::*;
 use gtk4::{Align, Application, ApplicationWindow, Box, Button, Label, ListBox, Orientation, ProgressBar};
@@ -13,7 +14,7 @@ const SPACE: i32 = 12;
 pub(crate) struct Ui {
     pub(crate) window: ApplicationWindow,
     pub(crate) button: Button,
-    /// The search that goes on.
+    /// The running search.
     pub(crate) search: Option<WorkHandle>,
     limit: SpinButton,
     bar: ProgressBar,
@@ -60,7 +61,7 @@ impl Ui {
     }
 }
 
-/// What the search asks and says.
+/// The calls of the search.
 impl Ui {
     pub(crate) fn limit(&self) -> u64 {
         self.limit.value() as u64
@@ -75,7 +76,7 @@ impl Ui {
         }
     }
 
-    /// A longer chain than all before: on top.
+    /// Puts a chain that is longer than all before on top.
     pub(crate) fn record(&self, number: u64, length: u32) {
         let row = Label::new(Some(&format!("{length} numbers from {number}")));
         row.set_xalign(0.0);

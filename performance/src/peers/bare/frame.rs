@@ -1,13 +1,13 @@
 //! The frames of RFC 6455, as little of them as an echo needs: whole messages, ping, close.
 //!
-//! Not for: checking clients. Rule: a payload is unmasked where it lies.
+//! Not for: checking clients. Rule: a payload is unmasked in place.
 
 /// The opcode of a farewell.
 pub(crate) const CLOSE: u8 = 8;
 /// The opcode of an answer to a ping.
 pub(crate) const PONG: u8 = 10;
 
-/// What a client sent.
+/// A frame from a client.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Frame<'a> {
     /// Text or binary, as its opcode says.
@@ -17,12 +17,12 @@ pub(crate) enum Frame<'a> {
     Close(&'a [u8]),
 }
 
-/// Something that this server does not speak.
+/// A frame that this server does not support.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Unknown;
 
 impl Frame<'_> {
-    /// The frame at the beginning of `bytes` and its length there, or `None` while it is not whole.
+    /// The frame at the beginning of `bytes` and its length, or `None` while it is not whole.
     pub(crate) fn read(bytes: &mut [u8]) -> Result<Option<(Frame<'_>, usize)>, Unknown> {
         let [first, second, ..] = *bytes else { return Ok(None) };
         if second & 0x80 == 0 {

@@ -1,7 +1,8 @@
 //! desync: state with a queue of its own (`Desync<T>`), scheduled on the library's one pool.
 //!
-//! The pool is global; its threads are set to the number of workers for a measurement and ended after it. Q8q is left
-//! out: a `Desync` whose last handle is dropped by a job of its own waits for itself.
+//! The pool is global; its threads are set to the number of workers for a measurement and ended
+//! after it. Q8q is left out, because a `Desync` whose last handle is dropped by a job of its own
+//! waits for itself.
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use super::super::actors::{self, Actor, Queues};
 use super::super::blocks::{self, Guarded};
 use super::super::idle;
 use super::super::measure::Sample;
+use super::super::round_trip::{self, Asked};
 use super::super::savina;
 use super::super::tree::NestedQueues;
 use super::super::workloads::Load;
@@ -66,6 +68,19 @@ impl Guarded for Desync<u64> {
     }
 }
 
+impl Asked for Desync<u64> {
+    fn add(&self) {
+        self.desync(|count| *count += 1);
+    }
+
+    fn add_and_get(&self) -> u64 {
+        self.sync(|count| {
+            *count += 1;
+            *count
+        })
+    }
+}
+
 fn with_counter(load: &Load, body: fn(&Load, &Desync<u64>) -> Sample) -> Option<Sample> {
     let pool = Pool::start(load.workers);
     let sample = body(load, &Desync::new(0));
@@ -86,6 +101,10 @@ impl Peer for DesyncPeer {
 
     fn q2c(&self, load: &Load) -> Option<Sample> {
         with_counter(load, blocks::q2c)
+    }
+
+    fn q2b(&self, load: &Load) -> Option<Sample> {
+        with_counter(load, round_trip::q2b)
     }
 
     fn q11(&self, load: &Load) -> Option<Sample> {

@@ -1,8 +1,9 @@
-//! Plain locks, of std and of parking_lot: the floor for exclusion on the caller's thread (Q2, Q2c, Q9, Q10).
+//! Plain locks, of std and of parking_lot: the floor for exclusion on the caller's thread (Q2, Q2c,
+//! Q9, Q10).
 //!
-//! They are not runtimes: nothing is submitted and nobody else runs anything, so their Q9 is what the transfers
-//! themselves cost, not a rival. Q18 is what a lock and two conditions were invented for: a thread for each producer and
-//! each consumer.
+//! They are not runtimes: nothing is submitted and no other thread runs anything. So their Q9 shows
+//! what the transfers themselves cost, and is no rival. Q18 is the problem that a lock and two
+//! conditions were invented for: a thread for each producer and each consumer.
 
 use std::collections::VecDeque;
 use std::thread;
@@ -17,7 +18,7 @@ use super::super::verify;
 use super::super::workloads::Load;
 use super::Peer;
 
-/// The same code for both libraries, whose locks differ in poisoning only.
+/// The same code for both libraries, whose locks differ only in poisoning.
 macro_rules! locks {
     ($peer:ident, $name:literal, $locks:path, $guard:expr, $wait:expr) => {
         /// The peer.

@@ -1,5 +1,5 @@
-//! rayon: no queues, but the reference for fork and join (Q7, Q8, Q8j), parallel loops (Q13) and what blocking blocks
-//! do to a pool that does not notice them (Q15u).
+//! rayon: no queues, but the reference for fork and join (Q7, Q8, Q8j), parallel loops (Q13) and
+//! what blocking blocks do to a pool that does not notice them (Q15u).
 
 use std::ops::Deref;
 use std::thread::{self, JoinHandle};
@@ -16,7 +16,8 @@ use super::Peer;
 /// The peer.
 pub(crate) struct Rayon;
 
-/// A pool whose threads are joined when it is dropped; rayon's own are told to end and left alone.
+/// A pool whose threads are joined when it is dropped; rayon's own pool tells its threads to end
+/// and does not wait.
 struct Pool {
     pool: Option<ThreadPool>,
     threads: Vec<JoinHandle<()>>,
@@ -54,7 +55,7 @@ impl Drop for Pool {
     }
 }
 
-/// Every node of the tree a job of its parent's scope.
+/// Every node of the tree is a job of its parent's scope.
 fn by_scope(first: u64, leaves: u64) -> u64 {
     if leaves == 1 {
         return first;

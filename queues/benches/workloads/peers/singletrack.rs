@@ -1,4 +1,4 @@
-//! Ourselves: a state is an `Isolated`, a queue's memory is that of a plain `Queue`.
+//! Our own peer: a state is an `Isolated`, and a queue's memory is that of a plain `Queue`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,6 +10,7 @@ use super::super::actors::{self, Actor, Queues};
 use super::super::blocks::{self, Guarded, Nap, ReadWrite, Step, Steps, Twins, square, zero};
 use super::super::idle;
 use super::super::measure::{Clock, Sample};
+use super::super::round_trip::{self, Asked};
 use super::super::savina;
 use super::super::tree::{self, NestedQueues};
 use super::super::verify;
@@ -84,6 +85,48 @@ fn with_counter(load: &Load, body: fn(&Load, &Isolated<u64>) -> Sample) -> Optio
     Some(sample)
 }
 
+/// A counter that is asked with `call(..).wait()`.
+struct Called(Isolated<u64>);
+
+impl Asked for Called {
+    fn add(&self) {
+        self.0.submit(|count| *count += 1);
+    }
+
+    fn add_and_get(&self) -> u64 {
+        let task = self.0.call(|count| {
+            *count += 1;
+            *count
+        });
+        task.wait().unwrap_or_else(|error| verify::fail(&format!("a call did not end well: {error}")))
+    }
+}
+
+/// A counter that is asked with `sync`.
+struct Synced(Isolated<u64>);
+
+impl Asked for Synced {
+    fn add(&self) {
+        self.0.submit(|count| *count += 1);
+    }
+
+    fn add_and_get(&self) -> u64 {
+        self.0.sync(|count| {
+            *count += 1;
+            *count
+        })
+    }
+}
+
+fn asked<A: Asked>(load: &Load, wrap: fn(Isolated<u64>) -> A, body: fn(&Load, &A) -> Sample) -> Option<Sample> {
+    let runtime = start(load);
+    let counter = wrap(Isolated::new(&runtime.queue("counter"), 0));
+    let sample = body(load, &counter);
+    drop(counter);
+    stop(runtime);
+    Some(sample)
+}
+
 struct Shared {
     queue: ConcurrentQueue,
     twins: Twins,
@@ -106,7 +149,7 @@ impl ReadWrite for Shared {
     }
 }
 
-/// Every node of the tree a piece of its parent's scope.
+/// Every node of the tree is a forked task of its parent's scope.
 fn by_scope(first: u64, leaves: u64) -> u64 {
     if leaves == 1 {
         return first;
@@ -156,6 +199,10 @@ impl Peer for Singletrack {
 
     fn q2c(&self, load: &Load) -> Option<Sample> {
         with_counter(load, blocks::q2c)
+    }
+
+    fn q2b(&self, load: &Load) -> Option<Sample> {
+        asked(load, Synced, round_trip::q2b)
     }
 
     fn q7(&self, load: &Load) -> Option<Sample> {
@@ -221,7 +268,7 @@ impl Peer for Singletrack {
     }
 
     fn q13(&self, load: &Load) -> Option<Sample> {
-        /// Iterations that a step of the loop does: a shared sum for each x would measure the sum.
+        /// Iterations of one step of the loop: a shared sum for each x would measure the sum.
         const STRIDE: u64 = 1 << 16;
         let runtime = start(load);
         let sample = blocks::q13(load, |count| {
@@ -251,5 +298,12 @@ impl Peer for Singletrack {
     fn q15u(&self, load: &Load) -> Option<Sample> {
         let submit = |runtime: &Runtime, nap: Nap| runtime.spawn(|| nap.take());
         blocks::q15(load, || start(load), submit, stop)
+    }
+    fn q20(&self, load: &Load) -> Option<Sample> {
+        asked(load, Called, round_trip::q20)
+    }
+
+    fn q20g(&self, load: &Load) -> Option<Sample> {
+        asked(load, Called, round_trip::q20g)
     }
 }

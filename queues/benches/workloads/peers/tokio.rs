@@ -1,7 +1,7 @@
 //! tokio: an actor is a task with an unbounded channel of plain messages.
 //!
-//! Locks are tokio's own (`Mutex`, `RwLock`), awaited. The uncontended and contended threads of Q2, Q2c and Q10 are
-//! ours, inside `block_on`, as for the other peers.
+//! Locks are tokio's own (`Mutex`, `RwLock`), awaited. The uncontended and contended threads of Q2,
+//! Q2c and Q10 are ours, inside `block_on`, as for the other peers.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use ::tokio::runtime::{Builder, Runtime};
 use ::tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use ::tokio::sync::{Mutex, RwLock};
+use ::tokio::sync::{Mutex, RwLock, oneshot};
 use ::tokio::task::JoinHandle;
 
 use super::super::actors::{self, Actor, Queues};
 use super::super::blocks::{self, Guarded, Nap, ReadWrite, Step, Steps, Twins};
 use super::super::idle;
 use super::super::measure::{Clock, Sample};
+use super::super::round_trip::{self, Asked};
 use super::super::savina;
 use super::super::tree::{self, NestedQueues};
 use super::super::verify::{self, Latch};
@@ -33,7 +34,7 @@ fn runtime(workers: usize) -> Runtime {
         .expect("tokio's runtime could not be started")
 }
 
-/// What goes through an actor's channel.
+/// An entry of an actor's channel.
 enum Mail<A: Actor> {
     Message(A::Message),
     Visit(Box<dyn FnOnce(&mut A) + Send>),
@@ -131,6 +132,46 @@ impl Guarded for Counter {
     }
 }
 
+enum Order {
+    Add,
+    AddAndGet(oneshot::Sender<u64>),
+}
+
+/// A task that counts and answers.
+struct Answering {
+    orders: UnboundedSender<Order>,
+    _runtime: Runtime,
+}
+
+impl Answering {
+    fn new(load: &Load) -> Answering {
+        let runtime = runtime(load.workers);
+        let (orders, mut mailbox) = unbounded_channel();
+        runtime.spawn(async move {
+            let mut count = 0;
+            while let Some(order) = mailbox.recv().await {
+                count += 1;
+                if let Order::AddAndGet(answer) = order {
+                    let _ = answer.send(count);
+                }
+            }
+        });
+        Answering { orders, _runtime: runtime }
+    }
+}
+
+impl Asked for Answering {
+    fn add(&self) {
+        let _ = self.orders.send(Order::Add);
+    }
+
+    fn add_and_get(&self) -> u64 {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.orders.send(Order::AddAndGet(answer));
+        answered.blocking_recv().unwrap_or_else(|_| verify::fail("the task that answers has ended"))
+    }
+}
+
 struct Shared {
     runtime: Runtime,
     lock: RwLock<()>,
@@ -169,7 +210,8 @@ fn node(first: u64, leaves: u64) -> Pin<Box<dyn Future<Output = u64> + Send>> {
         let children: Vec<JoinHandle<u64>> = (0..10)
             .map(|child| {
                 let first = first + child * leaves;
-                // A leaf is spawned as it is: only inner nodes pay for the box that recursion needs.
+                // A leaf is spawned without a box: only inner nodes pay for the box that recursion
+                // needs.
                 if leaves == 1 { ::tokio::spawn(async move { first }) } else { ::tokio::spawn(node(first, leaves)) }
             })
             .collect();
@@ -194,6 +236,10 @@ impl Peer for Tokio {
 
     fn q2c(&self, load: &Load) -> Option<Sample> {
         Some(blocks::q2c(load, &Counter::new(load)))
+    }
+
+    fn q2b(&self, load: &Load) -> Option<Sample> {
+        Some(round_trip::q2b(load, &Answering::new(load)))
     }
 
     fn q7(&self, load: &Load) -> Option<Sample> {
@@ -258,5 +304,12 @@ impl Peer for Tokio {
             runtime.spawn_blocking(move || nap.take());
         };
         blocks::q15(load, || runtime(load.workers), submit, drop)
+    }
+    fn q20(&self, load: &Load) -> Option<Sample> {
+        Some(round_trip::q20(load, &Answering::new(load)))
+    }
+
+    fn q20g(&self, load: &Load) -> Option<Sample> {
+        Some(round_trip::q20g(load, &Answering::new(load)))
     }
 }

@@ -1,6 +1,7 @@
-//! Q16, big: everybody pings somebody at random, waits for the answer, and pings the next one.
+//! Q16, big: every actor pings a random one, waits for the answer, and pings the next one.
 //!
-//! Many to many: any of the mailboxes may be pushed to by all others at the same time, and none is hot for long.
+//! Many to many: all actors may push to any of the mailboxes at the same time, and no mailbox is
+//! hot for long.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use super::super::workloads::Load;
 
 const ACTORS: u64 = 120;
 
-/// The row of those whom one pings.
+/// The random row of actors that actor `of` pings.
 fn choices(of: u64) -> Random {
     Random::new(1_600 + of)
 }
@@ -100,7 +101,7 @@ pub(crate) fn q16<R: Queues>(load: &Load) -> Sample {
     for (queue, expected) in all.iter().zip(expected) {
         let (pinged, wrong) = ask::<R, _, _>(queue, |pinger| (pinger.pinged, pinger.wrong));
         verify::equal("pings that one of them got", pinged, expected);
-        verify::equal("answers from somebody who was not asked", wrong, 0);
+        verify::equal("answers from an actor that was not asked", wrong, 0);
     }
     settle::<R, _>(&all, |pinger| pinger.all = None);
     drop(all);

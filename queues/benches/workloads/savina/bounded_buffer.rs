@@ -1,6 +1,8 @@
-//! Q18, bounded buffer: producers and consumers, and a manager who lets nobody produce for whom there is no room.
+//! Q18, bounded buffer: producers and consumers, and a manager that lets a producer work only while
+//! there is room for its item.
 //!
-//! Flow control by messages: an item costs four of them (go on, here it is, take it, I am free), all by way of the manager.
+//! Flow control by messages: an item costs four of them (produce, an item, take it, I am free), all
+//! through the manager.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,9 +14,9 @@ use super::super::workloads::Load;
 
 pub(crate) const PRODUCERS: u32 = 40;
 pub(crate) const CONSUMERS: u32 = 40;
-/// Items that have been produced and not been taken, at most.
+/// The most items that are produced and not yet taken.
 pub(crate) const CAPACITY: usize = 50;
-/// What producing costs, and consuming: so many steps of a generator of random numbers.
+/// The cost of producing and of consuming: the steps of a generator of random numbers.
 const COST: u32 = 25;
 
 fn toil(mut x: u64) -> u64 {
@@ -31,12 +33,13 @@ pub(crate) fn items_each(load: &Load) -> u32 {
     (load.of(400_000) / u64::from(PRODUCERS)).max(1) as u32
 }
 
-/// What a producer makes: its number, the item's, and the work.
+/// The value of an item, which takes the work to compute: from the producer's number and the
+/// item's.
 pub(crate) fn produce(producer: u32, item: u32) -> u64 {
     toil(1 + u64::from(producer) + u64::from(item) * u64::from(PRODUCERS))
 }
 
-/// What a consumer has of all items.
+/// The items that one consumer received.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Consumed {
     count: u64,
@@ -50,7 +53,7 @@ impl Consumed {
     }
 }
 
-/// All items arrived, each once.
+/// Verifies that all items arrived, each once.
 pub(crate) fn verify_items(load: &Load, consumed: impl IntoIterator<Item = Consumed>) {
     let (mut count, mut sum) = (0, 0_u64);
     for Consumed { count: more, sum: part } in consumed {
@@ -76,9 +79,9 @@ struct Manager<R: Queues> {
     consumers: Vec<R::Queue<Consumer<R>>>,
     stored: VecDeque<Item>,
     most: usize,
-    /// Those who wait until there is room.
+    /// Producers that wait until there is room.
     held: VecDeque<u32>,
-    /// Those who wait for an item.
+    /// Consumers that wait for an item.
     free: VecDeque<u32>,
     /// The next item of each producer.
     next: Vec<u32>,
@@ -122,7 +125,7 @@ impl<R: Queues> Actor for Manager<R> {
                     None => self.stored.push_back(item),
                 }
                 self.most = self.most.max(self.stored.len());
-                // Each of the others may be producing now.
+                // Each of the other producers may be producing now.
                 if self.stored.len() > CAPACITY - PRODUCERS as usize {
                     self.held.push_back(producer);
                 } else {

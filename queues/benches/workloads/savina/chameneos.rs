@@ -1,6 +1,7 @@
 //! Q17, chameneos: creatures meet in pairs at one mall, change their colours and go there again.
 //!
-//! Many to one and back: the mall's mailbox is pushed to by everybody all the time, and every message carries a handle.
+//! Many to one and back: all creatures push to the mall's mailbox all the time, and every message
+//! carries a handle.
 
 use std::sync::Arc;
 
@@ -21,13 +22,14 @@ enum Colour {
 impl Colour {
     const ALL: [Colour; 3] = [Colour::Red, Colour::Yellow, Colour::Blue];
 
-    /// What both are after a meeting: as they were if alike, else the colour that neither was.
+    /// The colour of both after a meeting: unchanged if they were alike, otherwise the third
+    /// colour.
     fn meets(self, other: Colour) -> Colour {
         if self == other { self } else { Colour::ALL[3 - self as usize - other as usize] }
     }
 }
 
-/// Who comes to the mall, and who is met there.
+/// A creature that comes to the mall, as the mall and the other creature see it.
 struct Visitor<R: Queues> {
     creature: R::Queue<Creature<R>>,
     id: u32,
@@ -56,7 +58,7 @@ impl<R: Queues> Actor for Mall<R> {
     }
 }
 
-/// Where a creature goes, and by which handle it is answered.
+/// Where a creature goes, and the handle by which it is answered.
 struct Ways<R: Queues> {
     mall: R::Queue<Mall<R>>,
     own: R::Queue<Creature<R>>,
@@ -73,9 +75,9 @@ struct Creature<R: Queues> {
 
 enum Message<R: Queues> {
     Start,
-    /// It waited, and this one came.
+    /// The creature waited, and this one arrived.
     Meet(Visitor<R>),
-    /// It met somebody who waited, and has this colour now.
+    /// The creature met a waiting one, and has this colour now.
     Change(Colour),
     Closed,
 }

@@ -1,7 +1,9 @@
-//! Q19, sieve: numbers run down a line of filters, which grows by one whenever the last has no room for a prime.
+//! Q19, sieve: numbers run down a line of filters, which grows by one whenever the last has no room
+//! for a prime.
 //!
-//! A pipeline that makes itself: each message goes to the next in line or ends there. Savina's filters keep 1,000 primes
-//! each and so measure divisions; these keep few, so that it is mostly messages.
+//! A pipeline that builds itself: each message goes to the next filter or ends there. Savina's
+//! filters keep 1,000 primes each and so measure divisions; these keep few, so that messages
+//! dominate.
 
 use std::sync::Arc;
 
@@ -14,7 +16,7 @@ use super::super::workloads::Load;
 /// The primes that a filter keeps.
 const ROOM: usize = 10;
 
-/// Where the numbers come from: all odd ones from 3 on, below what the message says.
+/// The source of the numbers: all odd ones from 3 on, below the bound in the message.
 struct Numbers<R: NestedQueues> {
     first: Option<R::Queue<Filter<R>>>,
 }
@@ -30,7 +32,7 @@ impl<R: NestedQueues> Actor for Numbers<R> {
 }
 
 struct Filter<R: NestedQueues> {
-    /// Beside it new filters are made.
+    /// New filters are made beside this one.
     numbers: R::Queue<Numbers<R>>,
     primes: Vec<u32>,
     next: Option<R::Queue<Filter<R>>>,
@@ -70,7 +72,7 @@ impl<R: NestedQueues> Actor for Filter<R> {
     }
 }
 
-/// The primes below a number, by the sieve of antiquity.
+/// The primes below a number, by the classic sieve.
 fn primes_below(below: u32) -> Vec<u32> {
     let mut composite = vec![false; below as usize];
     let mut primes = Vec::new();
@@ -101,7 +103,7 @@ pub(crate) fn q19<R: NestedQueues>(load: &Load) -> Sample {
     let took = clock.stop();
     drop(ask::<R, _, _>(&numbers, |numbers| numbers.first.take()));
     let (mut found, mut at) = (Vec::new(), Some(first));
-    // The line is taken apart from here, so that no filter is dropped by a block of its own.
+    // This thread takes the line apart, so that no filter is dropped by a block of its own.
     while let Some(filter) = at {
         let (primes, next) = ask::<R, _, _>(&filter, |filter| (std::mem::take(&mut filter.primes), filter.next.take()));
         found.extend(primes);

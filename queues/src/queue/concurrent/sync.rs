@@ -1,291 +1,142 @@
-//! `sync` on a concurrent queue: level by level up to the pool, each taken at once or waited for.
+//! `sync` on a concurrent queue: level by level up to the pool. Each level is taken at once or
+//! waited for.
 //!
-//! First without waiting: if every level has room, the closure runs here. Otherwise the thread waits for its turn in the
-//! queue, keeps it, and goes on to the target. A serial queue on the way is a `sync` of that queue: there, as always, the
-//! closure may run on another thread. A level in whose block this thread is already lets it pass, because the thread keeps
-//! its place there: waiting for what waits for it would never end.
+//! If the thread has to wait for its turn in the queue, it keeps its turn and goes on to the
+//! target. At a serial queue on the way, this is a `sync` of that queue. There, as always, the
+//! closure may run on another thread. A level in whose block this thread is already lets it pass,
+//! because the thread keeps its place there. A wait for a block that waits for this thread would
+//! never end.
 
 use std::panic::{Location, resume_unwind};
 use std::ptr::NonNull;
 
-use super::super::current::{self, Frame};
-use super::super::error::{DeadlockError, SyncError, TrySyncError};
-use super::super::sync::hold;
-use super::super::target::{Level, Target};
-use super::super::timed::{Timed, TimedBlock};
-use super::grant::Grant;
-use super::{Body, Handle};
-use crate::catch;
-use crate::handoff::Ended;
-use crate::qos::Qos;
-use crate::sync::spin;
-use crate::time::When;
+use super::Body;
+use crate::base::block::Kind;
+use crate::base::catch;
+use crate::base::handoff::Ended;
+use crate::base::sync::spin;
+use crate::queue::boost::Boost;
+use crate::queue::current;
+use crate::queue::waiting::Waiting;
 
-/// How often it is tried to come in before the thread is listed: about a microsecond of looking, then some turns of the
-/// processor left to a thread that may have lost it while it was in.
+/// The number of tries before the thread is listed: spins for about a microsecond, then some yields
+/// to a thread that may have lost its core while it was in.
 const TRIES: u32 = 72;
 
-/// Leaves on drop; the body is kept by the caller.
-struct InReadHere<'a>(&'a Body);
-
-impl Drop for InReadHere<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.0.leave(self.0.gate.read_ends());
-    }
+/// A thread that is in, as a barrier or not. It leaves on drop. The caller keeps the body.
+pub(crate) struct Here<'a> {
+    body: &'a Body,
+    barrier: bool,
 }
 
-struct InWriteHere<'a>(&'a Body);
-
-impl Drop for InWriteHere<'_> {
+impl Drop for Here<'_> {
+    #[inline]
     fn drop(&mut self) {
-        self.0.leave(self.0.gate.write_ends());
+        let gate = &self.body.gate;
+        self.body.leaves(if self.barrier { gate.write_ends() } else { gate.read_ends() });
     }
 }
 
 type Site = &'static Location<'static>;
 
-impl Handle {
-    #[inline]
-    pub(crate) fn sync<R: Send, F: FnOnce() -> R + Send>(&self, f: F, site: Site) -> R {
-        let body = &**self;
-        if body.target.is_pool() && body.gate.try_read() {
-            let _in = InReadHere(body);
-            let frame = Frame::concurrent(body, false);
-            let _entered = frame.enter();
-            return f();
-        }
-        body.sync_or_wait(f, false, site)
-    }
-
-    #[inline]
-    pub(crate) fn barrier_sync<R: Send, F: FnOnce() -> R + Send>(&self, f: F, site: Site) -> R {
-        let body = &**self;
-        if body.target.is_pool() && body.gate.try_write() {
-            let _in = InWriteHere(body);
-            let frame = Frame::concurrent(body, true);
-            let _entered = frame.enter();
-            return f();
-        }
-        body.sync_or_wait(f, true, site)
-    }
-
-    pub(crate) fn try_sync<R: Send, F: FnOnce() -> R + Send>(
-        &self,
-        f: F,
-        barrier: bool,
-        site: Site,
-    ) -> Result<R, TrySyncError<F>> {
-        self.try_at_once(f, barrier, site).map_err(|f| match self.deadlock(barrier, site) {
-            Some(error) => TrySyncError::Deadlock(error, f),
-            None => TrySyncError::Busy(f),
-        })
-    }
-
-    /// Waits in the form of a block, which can be taken back.
-    pub(crate) fn sync_within<R: Send, F: FnOnce() -> R + Send>(
-        &self,
-        when: When,
-        f: F,
-        barrier: bool,
-        site: Site,
-    ) -> Result<R, SyncError> {
-        let f = match self.try_at_once(f, barrier, site) {
-            Ok(value) => return Ok(value),
-            Err(f) => f,
-        };
-        if let Some(error) = self.deadlock(barrier, site) {
-            return Err(SyncError::Deadlock(error));
-        }
-        if !self.pool().accepts() {
-            return Err(SyncError::Shutdown { label: self.label().to_owned() });
-        }
-        Timed::sync(f, when, self.label(), site, |timed| {
-            let block = TimedBlock::new(timed);
-            if barrier {
-                self.barrier(move || block.run(), site);
-            } else {
-                self.submit(move || block.run(), Qos::current(), site);
-            }
-        })
-    }
-}
-
 impl Body {
-    fn deadlock(&self, barrier: bool, site: Site) -> Option<DeadlockError> {
-        let inside = current::blocks_on(Level::Concurrent(self), barrier)?;
-        Some(DeadlockError::named(&self.label, &inside, site))
+    /// Comes in, if the queue is on the pool and there is room.
+    #[inline]
+    pub(crate) fn try_enter(&self, barrier: bool) -> Option<Here<'_>> {
+        (self.target.is_pool() && self.takes(barrier)).then(|| Here { body: self, barrier })
     }
 
-    #[cold]
-    #[inline(never)]
-    fn sync_or_wait<R: Send, F: FnOnce() -> R + Send>(&self, f: F, barrier: bool, site: Site) -> R {
-        if self.target.is_pool() && current::entered(self).is_none() {
-            // There is nothing else to be in, and it was tried already.
-            return self.wait_on_pool(f, barrier, site);
+    /// Runs `f` in a block that came in.
+    #[inline]
+    pub(crate) fn run_here<R>(&self, here: Here<'_>, f: impl FnOnce() -> R) -> R {
+        let frame = self.frame(here.barrier);
+        let _entered = frame.enter();
+        f()
+    }
+
+    #[inline]
+    fn takes(&self, barrier: bool) -> bool {
+        if barrier { self.gate.try_write() } else { self.gate.try_read() }
+    }
+
+    /// Does this thread keep a place in this queue, and in all levels above, until its block ends?
+    fn lets_pass(&self, barrier: bool) -> bool {
+        !barrier && current::entered(self) == Some(false)
+    }
+
+    /// Takes this queue and all levels above it, if all have room, and runs `f`.
+    pub(super) fn hold_chain(&self, barrier: bool, site: Site, f: &mut dyn FnMut()) -> bool {
+        if self.lets_pass(barrier) {
+            f();
+            return true;
         }
-        let f = match self.try_at_once(f, barrier, site) {
-            Ok(value) => return value,
-            Err(f) => f,
-        };
-        if let Some(error) = self.deadlock(barrier, site) {
-            panic!("{error}");
-        }
-        if self.pool().is_forked() {
-            panic!("sync on \"{}\" at {site}: the queue is busy, and {}", self.label, self.pool().why_refused());
-        }
-        let mut body = Some(f);
-        let mut result = None;
-        self.wait_up(barrier, site, &mut || {
-            let frame = Frame::concurrent(self, barrier);
-            let _entered = frame.enter();
-            result = body.take().map(|f| f());
-        });
-        match result {
-            Some(value) => value,
-            None => unreachable!("every level was taken, so it ran"),
+        self.takes(barrier) && {
+            let _in = Here { body: self, barrier };
+            self.target.hold(site, f)
         }
     }
 
-    /// Waits for the gate alone. A barrier's closure is run by the drain, if it comes to that.
-    fn wait_on_pool<R: Send, F: FnOnce() -> R + Send>(&self, f: F, barrier: bool, site: Site) -> R {
-        let comes_in = self.comes_in_soon(barrier);
-        if !barrier {
-            if !comes_in {
-                self.wait_for(&Grant::turn(false, site));
+    /// As [`hold_chain`](Self::hold_chain), but waits for each level. If a barrier has to be listed
+    /// on the pool, the drain runs its closure.
+    pub(super) fn wait_for_room(&self, barrier: bool, site: Site, f: &mut (dyn FnMut() + Send)) {
+        if self.lets_pass(barrier) {
+            return f();
+        }
+        let on_pool = self.target.is_pool();
+        if !(self.takes(barrier) || on_pool && self.comes_in_soon(barrier)) {
+            if barrier && on_pool {
+                return self.wait_for_drain(site, f);
             }
-            let _in = InReadHere(self);
-            let frame = Frame::concurrent(self, false);
-            let _entered = frame.enter();
-            return f();
+            // SAFETY: there is nothing to keep.
+            self.wait_for(&unsafe { Waiting::on_stack(None, barrier, site) });
         }
-        if comes_in {
-            let _in = InWriteHere(self);
-            let frame = Frame::concurrent(self, true);
-            let _entered = frame.enter();
-            return f();
-        }
-        let (mut body, mut result) = (Some(f), None);
-        let mut run = || result = body.take().map(catch::catch);
+        let _in = Here { body: self, barrier };
+        self.target.wait(site, f);
+    }
+
+    /// Waits until the drain has run `f`, alone.
+    fn wait_for_drain(&self, site: Site, f: &mut (dyn FnMut() + Send)) {
+        let mut panic = None;
+        let mut run = || panic = catch::catch(&mut *f).err();
         // SAFETY: `run` stays until the wait has ended.
-        self.wait_for(&unsafe { Grant::closure(&mut run, site) });
-        match result {
-            Some(Ok(value)) => value,
-            Some(Err(payload)) => resume_unwind(payload),
-            None => unreachable!("the wait ended because it ran"),
+        self.wait_for(&unsafe { Waiting::on_stack(Some(&mut run), true, site) });
+        if let Some(payload) = panic {
+            resume_unwind(payload);
         }
     }
 
-    /// Tries a few times more, while nothing is listed: who is in is likely to leave within the time that it takes to be
-    /// listed, drained and woken. `true`: it came in.
+    /// Tries a few more times, while nothing is listed. The thread that is in is likely to leave
+    /// sooner than this one could be listed, drained and woken. `true`: it came in.
     fn comes_in_soon(&self, barrier: bool) -> bool {
         for round in 0..TRIES {
             spin(round);
             if !self.gate.is_unlisted() {
                 return false;
             }
-            if if barrier { self.gate.try_write() } else { self.gate.try_read() } {
+            if self.takes(barrier) {
                 return true;
             }
         }
         false
     }
 
-    /// Runs `f` here if this queue and all its targets have room.
-    fn try_at_once<R, F: FnOnce() -> R>(&self, f: F, barrier: bool, site: Site) -> Result<R, F> {
-        let mut body = Some(f);
-        let mut result = None;
-        let ran = self.hold(barrier, site, &mut || {
-            let frame = Frame::concurrent(self, barrier);
-            let _entered = frame.enter();
-            result = body.take().map(|f| f());
-        });
-        match (ran, body, result) {
-            (true, None, Some(value)) => Ok(value),
-            (false, Some(f), None) => Err(f),
-            _ => unreachable!("the closure runs if and only if every level was taken"),
-        }
-    }
-
-    /// Takes this queue and all above it, if all have room, and runs `f`.
-    pub(in crate::queue) fn hold(&self, barrier: bool, site: Site, f: &mut dyn FnMut()) -> bool {
-        if barrier {
-            self.gate.try_write() && {
-                let _in = InWriteHere(self);
-                hold(&self.target, site, f)
-            }
-        } else if current::entered(self) == Some(false) {
-            // It is in already, and in all above, and stays until `f` has returned.
-            f();
-            true
-        } else {
-            self.gate.try_read() && {
-                let _in = InReadHere(self);
-                hold(&self.target, site, f)
-            }
-        }
-    }
-
-    /// As [`hold`](Self::hold), waiting for each level.
-    fn wait_up(&self, barrier: bool, site: Site, f: &mut (dyn FnMut() + Send)) {
-        if barrier {
-            if !self.gate.try_write() {
-                self.wait_for(&Grant::turn(true, site));
-            }
-            let _in = InWriteHere(self);
-            return wait_up(&self.target, site, f);
-        }
-        if current::entered(self) == Some(false) {
-            return f();
-        }
-        if !self.gate.try_read() {
-            self.wait_for(&Grant::turn(false, site));
-        }
-        let _in = InReadHere(self);
-        wait_up(&self.target, site, f);
-    }
-
-    /// Waits in the mailbox for `grant`'s turn.
-    fn wait_for(&self, grant: &Grant) {
-        let _lift = LiftHere::new(self);
+    /// Waits in the mailbox until `waiting` ran, or may go on.
+    fn wait_for(&self, waiting: &Waiting) {
+        let _boost = Boost::here(self);
         let ended = catch::never_unwinds(|| {
-            // SAFETY: it stays on the stack until the wait has ended, which nothing passes by.
-            unsafe { self.list(NonNull::from(grant.node())) };
-            grant.wait()
+            // SAFETY: the node stays on the stack until the wait has ended, and nothing unwinds
+            // past the wait.
+            unsafe { self.list(NonNull::from(waiting.node())) };
+            if waiting.node().vtable.kind == Kind::SyncBarrier {
+                self.barriers.list();
+            }
+            waiting.wait()
         });
         assert!(
             ended == Ended::Ran,
-            "sync on \"{}\" at {}: the queue was busy, and its runtime was shut down before its turn came",
-            self.label,
-            grant.node().site
+            "sync on {:?} at {}: the queue was busy, and its runtime was shut down before its turn came",
+            self.label(),
+            waiting.node().site
         );
-    }
-}
-
-/// While this thread waits for the queue, what that lets in goes in the class of this thread, if it is higher.
-struct LiftHere<'a>(&'a Body, Qos);
-
-impl<'a> LiftHere<'a> {
-    fn new(body: &'a Body) -> Option<Self> {
-        let qos = Qos::current();
-        if qos <= body.qos {
-            return None;
-        }
-        body.pool().grade();
-        body.lifts.add(qos).then(|| Self(body, qos))
-    }
-}
-
-impl Drop for LiftHere<'_> {
-    fn drop(&mut self) {
-        self.0.lifts.remove(self.1);
-    }
-}
-
-fn wait_up(target: &Target, site: Site, f: &mut (dyn FnMut() + Send)) {
-    match target {
-        Target::Pool(_) => f(),
-        Target::Queue(queue) => queue.sync_at(f, site),
-        Target::Concurrent(queue) => queue.wait_up(false, site, f),
     }
 }
