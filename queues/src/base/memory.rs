@@ -1,6 +1,7 @@
-//! Memory for blocks, recycled where they run. With glibc's malloc, a submit to a busy queue takes
-//! 0.45 of the CPU time that it takes without this module, and fan-in of four threads 0.25. With
-//! mimalloc it is 0.6 and 1.0.
+//! Memory for blocks, recycled where they run. Against a build without this module, with glibc's
+//! malloc: a submit to one queue takes 0.45 of the time, fan-in of 1, 2, 4 and 8 threads is 5.2, 13,
+//! 7.7 and 6.6 times as fast, many queues 1.9 times. With mimalloc: 0.3 of the time; 5.2, 2.8, 1.9
+//! and 1.1 times; 1.05 times. (2 cores, medians of 9 rounds in turns.)
 //!
 //! A block is made on one thread and ends on another, many million times a second. General
 //! allocators are at their worst there: each free goes back to the heap of the thread that
@@ -248,32 +249,48 @@ mod tests {
         unsafe { free(second) };
     }
 
+    /// The number of slabs of the size for a `T` that 50 calls of `round` add. The first call does
+    /// not count, and the depot has its fewest slabs before.
+    fn added<T>(round: impl Fn()) -> usize {
+        let size = size_for::<T>();
+        let enough = (0..3_000 * depot::FEWEST).map(|_| take(size)).collect::<Vec<_>>();
+        for node in enough {
+            give(size, node.as_ptr());
+        }
+        round();
+        let before = depot(size).slabs();
+        for _ in 0..50 {
+            round();
+        }
+        depot(size).slabs().saturating_sub(before)
+    }
+
     #[test]
     fn a_thread_that_ends_leaves_nothing_behind_and_its_values_stay() {
-        let before = depot(0).slabs();
-        for _ in 0..1_000 {
-            let place = std::thread::spawn(|| boxed(7_u64).expose_provenance()).join().expect("it boxes");
-            let place = NonNull::new(ptr::with_exposed_provenance_mut::<u64>(place.get())).expect("it was not null");
-            // SAFETY: boxed on that thread, freed once.
-            unsafe {
-                assert_eq!(place.read(), 7);
-                free(place);
+        let round = || {
+            for _ in 0..20 {
+                let place = std::thread::spawn(|| boxed(7_u64).expose_provenance()).join().expect("it boxes");
+                let place = NonNull::new(ptr::with_exposed_provenance_mut::<u64>(place.get())).expect("not null");
+                // SAFETY: boxed on that thread, freed once.
+                unsafe {
+                    assert_eq!(place.read(), 7);
+                    free(place);
+                }
             }
-        }
-        assert!(depot(0).slabs() < before + 20, "32 nodes of each thread would be 32 slabs");
+        };
+        assert!(added::<u64>(round) < 10, "32 nodes of each thread would be 16 slabs");
     }
 
     #[test]
     fn what_one_thread_boxes_and_another_frees_is_used_again() {
-        let before = depot(0).slabs();
-        for _ in 0..50 {
+        let round = || {
             let boxes = || (0..1_000).map(|_| boxed([1_u64; 5]).expose_provenance()).collect::<Vec<_>>();
             for place in std::thread::spawn(boxes).join().expect("it boxes") {
                 let place = NonNull::new(ptr::with_exposed_provenance_mut::<[u64; 5]>(place.get()));
                 // SAFETY: boxed on that thread, freed once.
                 unsafe { free(place.expect("it was not null")) };
             }
-        }
-        assert!(depot(0).slabs() < before + 20, "50,000 nodes would be 50 slabs");
+        };
+        assert!(added::<[u64; 5]>(round) < 20, "50,000 nodes would be 50 slabs");
     }
 }
