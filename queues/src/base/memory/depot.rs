@@ -178,8 +178,11 @@ impl Slabs {
         }
         // SAFETY: a slab with free nodes stays, and only the holder of the lock touches it.
         let head = unsafe { &mut *slab };
-        let fullest = head.free.iter_mut().enumerate().max_by_key(|(_, bits)| bits.count_ones());
-        let (word, mut bits) = fullest.map_or((0, 0), |(word, bits)| (word, std::mem::take(bits)));
+        let words = &mut head.free[..(SLAB >> self.shift) / BITS];
+        let full = words.iter().position(|bits| *bits == u64::MAX);
+        let fullest = full.or_else(|| (0..words.len()).max_by_key(|word| words[*word].count_ones()));
+        let Some(word) = fullest else { return 0 };
+        let mut bits = std::mem::take(&mut words[word]);
         let taken = bits.count_ones() as usize;
         head.count -= taken;
         if head.count == 0 {
