@@ -118,7 +118,7 @@ const UNSAFE: &[&str] = &[
     "queues/src/models/workloop.rs",
     "queues/src/parallel/apply.rs",
     "queues/src/parallel/scope.rs",
-    "queues/src/parallel/scope/family.rs",
+    "queues/src/parallel/scope/state.rs",
     "queues/src/parallel/scope/outside.rs",
     "queues/src/pool/cpu.rs",
     "queues/src/pool/end.rs",

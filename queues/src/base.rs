@@ -1,5 +1,5 @@
-//! What the other modules are built from: blocks, their memory and lists, a queue's one word of
-//! state, waiting, panics. `sync` is the only door to atomics, locks, threads and the clock.
+//! The ground floor: blocks, their memory and lists, a queue's one word of state, waiting, panics.
+//! `sync` is the only door to atomics, locks, threads and the clock.
 
 pub(crate) mod qos;
 

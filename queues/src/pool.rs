@@ -139,7 +139,7 @@ pub(crate) struct TimeSlice {
     end: u64,
 }
 
-/// What a drain does before its next block.
+/// The step of a drain before its next block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Go {
     /// Runs it.

@@ -49,7 +49,7 @@ const ALL: &[fn()] = &[
     semaphore,
     timers,
     parallel_loop,
-    pieces,
+    forked_tasks,
     main_queue,
     once,
     queues,
@@ -351,14 +351,14 @@ fn parallel_loop() {
     meter::end("apply, one more of a loop", OPS);
 }
 
-fn pieces() {
+fn forked_tasks() {
     runtime().scope(|_| {
         // On the worker, which takes back all tasks, because there is no other worker.
         scope(|scope| {
             count("spawn in a scope", OPS, || scope.spawn(|| _ = black_box(0)));
             meter::begin();
         });
-        meter::end("run a piece of a scope", OPS);
+        meter::end("run a task of a scope", OPS);
         count("join", OPS, || _ = join(|| black_box(0), || black_box(0)));
         // More tasks than are left to other threads.
         scope(|scope| {

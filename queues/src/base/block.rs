@@ -28,7 +28,7 @@ pub(crate) struct Node {
     pub(crate) site: &'static Location<'static>,
 }
 
-/// What a drain does with a node.
+/// The way in which a drain treats a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Run, unlink, finish. On a concurrent queue: beside its neighbours.

@@ -11,12 +11,12 @@ use loom::thread;
 
 use super::{begin, check};
 use crate::base::sync::OwnerCell;
-use crate::parallel::scope::family::Elsewhere;
+use crate::parallel::scope::state::Stolen;
 
 /// Lives longer than the scope, unlike the real one, so that a model sees a touch that comes too
 /// late.
 struct Place {
-    elsewhere: UnsafeCell<Elsewhere>,
+    stolen: UnsafeCell<Stolen>,
     /// The cell that each task writes.
     cells: [OwnerCell<u32>; 2],
 }
@@ -26,28 +26,28 @@ unsafe impl Send for Place {}
 // SAFETY: as above.
 unsafe impl Sync for Place {}
 
-/// `Scope::wait` against `Family::run`, on other threads.
-fn pieces_that_were_taken(pieces: usize) {
+/// `Scope::wait` against `ScopeState::run`, on other threads.
+fn tasks_that_were_taken(tasks: usize) {
     let cells = [OwnerCell::new(0), OwnerCell::new(0)];
-    let place = Arc::new(Place { elsewhere: UnsafeCell::new(Elsewhere::new()), cells });
-    let takers: Vec<_> = (0..pieces)
-        .map(|piece| {
+    let place = Arc::new(Place { stolen: UnsafeCell::new(Stolen::new()), cells });
+    let takers: Vec<_> = (0..tasks)
+        .map(|task| {
             let place = place.clone();
             thread::spawn(move || {
                 // SAFETY: each task has its cell, and the scope waits for it.
                 unsafe {
-                    place.cells[piece].set(1);
-                    Elsewhere::one_ended(place.elsewhere.get());
+                    place.cells[task].set(1);
+                    Stolen::one_ended(place.stolen.get());
                 }
             })
         })
         .collect();
     begin();
     // SAFETY: shared with the threads that count.
-    unsafe { &*place.elsewhere.get() }.wait_for(pieces);
+    unsafe { &*place.stolen.get() }.wait_for(tasks);
     // SAFETY: the scope ends here and has its memory back.
-    unsafe { &mut *place.elsewhere.get() }.take_back();
-    for cell in &place.cells[..pieces] {
+    unsafe { &mut *place.stolen.get() }.take_back();
+    for cell in &place.cells[..tasks] {
         // SAFETY: the task of this cell has ended.
         assert_eq!(unsafe { cell.get() }, 1);
     }
@@ -57,11 +57,11 @@ fn pieces_that_were_taken(pieces: usize) {
 }
 
 #[test]
-fn the_wait_against_a_piece() {
-    check(4, || pieces_that_were_taken(1));
+fn the_wait_against_a_task() {
+    check(4, || tasks_that_were_taken(1));
 }
 
 #[test]
-fn the_wait_against_two_pieces() {
-    check(3, || pieces_that_were_taken(2));
+fn the_wait_against_two_tasks() {
+    check(3, || tasks_that_were_taken(2));
 }

@@ -42,7 +42,7 @@ impl Drop for Capture {
 fn run_cancel(told: bool) {
     let cells = Cells(Arc::new([OwnerCell::new(0), OwnerCell::new(0)]));
     let capture = Capture(cells.clone());
-    let (ticket, handle) = WorkItem::new(move || capture.0.add(0)).split(Origin::Elsewhere);
+    let (ticket, handle) = WorkItem::new(move || capture.0.add(0)).split(Origin::Unknown);
     let runner = thread::spawn(move || ticket.run());
     let canceller = {
         let handle = handle.clone();

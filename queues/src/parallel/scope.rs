@@ -1,26 +1,26 @@
-//! Fork and join on our pool. A block leaves pieces of its work to other workers, goes on, and
-//! waits for the pieces before it ends.
+//! Fork and join on our pool. A block leaves tasks to other workers, goes on, and
+//! waits for the tasks before it ends.
 //!
-//! A piece waits in a deque of its thread (`pool/forked`). A worker that has nothing else to do may
+//! A task waits in a deque of its thread (`pool/forked`). A worker that has nothing else to do may
 //! take it. Otherwise its own thread runs it when that thread comes to wait. A waiting thread runs
-//! the pieces that it left itself, the last one first, and nothing else. No block of any queue, and
-//! no piece of another scope, ever runs on its stack. For the pieces that other workers took, it
+//! the tasks that it left itself, the last one first, and nothing else. No block of any queue, and
+//! no task of another scope, ever runs on its stack. For the tasks that other workers took, it
 //! waits like any block that waits: a replacement thread takes over if there is work.
 //!
-//! A piece is a part of the block that left it, wherever it runs. It is in the queues that the
+//! A task is a part of the block that left it, wherever it runs. It is in the queues that the
 //! block is in, so that a `sync` that can never return is reported there too. It has the block's
 //! class. A shutdown lets it run, as it lets the block run.
 //!
-//! The thread itself counts the pieces that it left and took back, without a locked instruction.
-//! Only pieces that other workers took are counted in a shared word, when they end.
+//! The thread itself counts the tasks that it left and took back, without a locked instruction.
+//! Only tasks that other workers took are counted in a shared word, when they end.
 //!
-//! The shared state of the pieces of one scope is in `family`. A thread that is no worker uses
+//! The shared state of the tasks of one scope is in `state`. A thread that is no worker uses
 //! `outside`.
 //!
 //! Not for: blocks that another thread waits for (`group`), loops over numbers (`apply`).
 
-pub(crate) mod family;
 mod outside;
+pub(crate) mod state;
 
 use std::cell::Cell;
 use std::fmt;
@@ -34,23 +34,23 @@ use crate::base::catch::{self, Payload};
 use crate::base::memory;
 use crate::pool::Forked;
 use crate::pool::runtime::Runtime;
-use family::{Family, Piece};
 use outside::on_a_worker;
+use state::{ForkedTask, ScopeState};
 
 type Site = &'static Location<'static>;
 
-/// Calls `f`, which may [`spawn`](Scope::spawn) pieces of work that borrow. Returns when `f` and
-/// all pieces have ended.
+/// Calls `f`, which may [`spawn`](Scope::spawn) tasks that borrow. Returns when `f` and
+/// all tasks have ended.
 ///
-/// The pieces run on the workers of the current runtime. From a thread that is no worker, `f` runs
+/// The tasks run on the workers of the current runtime. From a thread that is no worker, `f` runs
 /// on a worker of the default runtime; see [`Runtime::scope`]. Scopes nest.
 ///
-/// Do not hold a lock that a piece needs, and let no piece wait for what `f` does after it: a piece
+/// Do not hold a lock that a task needs, and let no task wait for what `f` does after it: a task
 /// may run while `f` waits, on the same thread. Queues are no lock: a `sync` on a queue whose block
 /// this is part of is reported, as in the block itself.
 ///
 /// # Panics
-/// With the panic of `f`, or else with the first panic of a piece, after all have ended.
+/// With the panic of `f`, or else with the first panic of a task, after all have ended.
 ///
 /// ```
 /// use singletrack_queues::scope;
@@ -67,7 +67,7 @@ type Site = &'static Location<'static>;
 #[track_caller]
 pub fn scope<'env, R: Send, F: FnOnce(&Scope<'env>) -> R + Send>(f: F) -> R {
     match Forked::here() {
-        Some(pieces) => Scope::run(Some(pieces), f),
+        Some(tasks) => Scope::run(Some(tasks), f),
         None => Runtime::global().scope(f),
     }
 }
@@ -75,7 +75,7 @@ pub fn scope<'env, R: Send, F: FnOnce(&Scope<'env>) -> R + Send>(f: F) -> R {
 /// Calls both closures and returns both values. `b` runs on another worker if one has nothing else
 /// to do, and after `a` otherwise.
 ///
-/// This is a [`scope`] with one piece, without an allocation. From a thread that is no worker, both
+/// This is a [`scope`] with one task, without an allocation. From a thread that is no worker, both
 /// run on a worker of the default runtime; see [`Runtime::join`].
 ///
 /// # Panics
@@ -98,7 +98,7 @@ pub fn scope<'env, R: Send, F: FnOnce(&Scope<'env>) -> R + Send>(f: F) -> R {
 #[track_caller]
 pub fn join<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
     match Forked::here() {
-        Some(pieces) => join_here(Some(pieces), a, b, Location::caller()),
+        Some(tasks) => join_here(Some(tasks), a, b, Location::caller()),
         None => Runtime::global().join(a, b),
     }
 }
@@ -125,7 +125,7 @@ impl Runtime {
     /// As [`scope`].
     #[track_caller]
     pub fn scope<'env, R: Send, F: FnOnce(&Scope<'env>) -> R + Send>(&self, f: F) -> R {
-        on_a_worker(self.pool(), Location::caller(), |pieces| Scope::run(pieces, f))
+        on_a_worker(self.pool(), Location::caller(), |tasks| Scope::run(tasks, f))
     }
 
     /// As [`join`], on the workers of this runtime. From other threads it works as
@@ -148,12 +148,12 @@ impl Runtime {
     #[track_caller]
     pub fn join<A: Send, B: Send>(&self, a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
         let site = Location::caller();
-        on_a_worker(self.pool(), site, |pieces| join_here(pieces, a, b, site))
+        on_a_worker(self.pool(), site, |tasks| join_here(tasks, a, b, site))
     }
 }
 
-/// Where pieces of work that borrow are spawned; see [`scope`]. Only the closure that receives it
-/// can use it: a piece that has pieces of its own opens a scope of its own.
+/// Where tasks that borrow are spawned; see [`scope`]. Only the closure that receives it
+/// can use it: a task that has tasks of its own opens a scope of its own.
 ///
 /// ```compile_fail,E0277
 /// use singletrack_queues::scope;
@@ -161,7 +161,7 @@ impl Runtime {
 /// scope(|outer| scope(|_| outer.spawn(|| ())));
 /// ```
 ///
-/// The values that a piece borrows must live longer than the scope.
+/// The values that a task borrows must live longer than the scope.
 ///
 /// ```compile_fail,E0373
 /// use singletrack_queues::scope;
@@ -188,17 +188,17 @@ impl Runtime {
 /// assert_eq!((tree.0, tree.1[0].0, tree.1[1].0), (2, 4, 6));
 /// ```
 pub struct Scope<'env> {
-    family: Family,
-    /// The number of pieces that this thread left and did not take back yet.
+    state: ScopeState,
+    /// The number of tasks that this thread left and did not take back yet.
     left: Cell<usize>,
-    /// Invariant: the borrows of a piece must outlive the scope, and no less.
+    /// Invariant: the borrows of a task must outlive the scope, and no less.
     _env: PhantomData<Cell<&'env ()>>,
 }
 
 impl<'env> Scope<'env> {
-    /// Leaves `f` to a worker that has nothing else to do, and does not wait. If a thousand pieces
+    /// Leaves `f` to a worker that has nothing else to do, and does not wait. If a thousand tasks
     /// of this thread are waiting already, `f` is called at once instead. So a scope of a million
-    /// pieces needs no memory for a million.
+    /// tasks needs no memory for a million.
     ///
     /// ```
     /// use singletrack_queues::scope;
@@ -215,43 +215,43 @@ impl<'env> Scope<'env> {
     #[inline]
     pub fn spawn<F: FnOnce() + Send + 'env>(&self, f: F) {
         let site = Location::caller();
-        let pieces = match self.family.pieces {
-            Some(pieces) if !pieces.are_plenty() => pieces,
-            // There is no worker to leave it to, or enough pieces are waiting.
-            _ => return self.family.keep(catch::catch(f)),
+        let tasks = match self.state.tasks {
+            Some(tasks) if !tasks.are_plenty() => tasks,
+            // There is no worker to leave it to, or enough tasks are waiting.
+            _ => return self.state.keep(catch::catch(f)),
         };
-        let head = Piece { node: Node::new(const { &Child::<F>::VTABLE }, site), family: &raw const self.family };
+        let head = ForkedTask { node: Node::new(const { &Child::<F>::VTABLE }, site), state: &raw const self.state };
         let child = memory::boxed(Child { head, body: f });
         self.left.set(self.left.get() + 1);
-        pieces.leave(Runnable(child.cast()));
+        tasks.leave(Runnable(child.cast()));
     }
 
-    fn run<R>(pieces: Option<Forked>, f: impl FnOnce(&Self) -> R) -> R {
-        let scope = Self { family: Family::new(pieces), left: Cell::new(0), _env: PhantomData };
+    fn run<R>(tasks: Option<Forked>, f: impl FnOnce(&Self) -> R) -> R {
+        let scope = Self { state: ScopeState::new(tasks), left: Cell::new(0), _env: PhantomData };
         let result = catch::catch(|| f(&scope));
         scope.wait();
-        scope.family.unwind_or(result)
+        scope.state.unwind_or(result)
     }
 
-    /// Runs the pieces that no other worker took, then waits for those that were taken.
+    /// Runs the tasks that no other worker took, then waits for those that were taken.
     fn wait(&self) {
-        let (Some(pieces), mut left) = (self.family.pieces, self.left.get()) else { return };
+        let (Some(tasks), mut left) = (self.state.tasks, self.left.get()) else { return };
         while left > 0 {
-            let Some(piece) = pieces.take_back() else { break };
-            // SAFETY: only pieces are left there, and the thread that takes one is its only holder.
+            let Some(task) = tasks.take_back() else { break };
+            // SAFETY: only tasks are left there, and the thread that takes one is its only holder.
             unsafe {
-                if piece.0.cast::<Piece>().as_ref().family != &raw const self.family {
-                    // The piece belongs to a scope around this one. All pieces of this scope were
+                if task.0.cast::<ForkedTask>().as_ref().state != &raw const self.state {
+                    // The task belongs to a scope around this one. All tasks of this scope were
                     // taken, because they would be in front.
-                    pieces.put_back(piece);
+                    tasks.put_back(task);
                     break;
                 }
                 left -= 1;
-                (piece.0.as_ref().vtable.run)(piece.0);
+                (task.0.as_ref().vtable.run)(task.0);
             }
         }
         if left > 0 {
-            self.family.elsewhere.wait_for(left);
+            self.state.stolen.wait_for(left);
         }
     }
 }
@@ -262,17 +262,17 @@ impl fmt::Debug for Scope<'_> {
     }
 }
 
-/// A piece of a scope, on the heap.
+/// A task of a scope, on the heap.
 #[repr(C)]
 struct Child<F> {
-    head: Piece,
+    head: ForkedTask,
     body: F,
 }
 
 impl<F: FnOnce() + Send> Child<F> {
     const VTABLE: VTable = VTable::lane(Self::run, Self::discard);
 
-    /// Takes the piece from the heap.
+    /// Takes the task from the heap.
     ///
     /// # Safety
     /// `node` was made by `spawn`. Called once, by its only holder.
@@ -290,20 +290,20 @@ impl<F: FnOnce() + Send> Child<F> {
     #[inline]
     unsafe fn run(node: NonNull<Node>) -> Option<Payload> {
         // SAFETY: made by `spawn`, and the thread that took it is its only holder. Its memory is
-        // freed first: the next piece may get it warm.
+        // freed first: the next task may get it warm.
         let Self { head, body } = unsafe { Self::take(node) };
         // SAFETY: the scope waits for it.
-        unsafe { Family::run(head.family, head.node.site, body) };
+        unsafe { ScopeState::run(head.state, head.node.site, body) };
         None
     }
 
-    /// A pool that ends finds no pieces in its lines. If a piece were dropped, its scope would have
+    /// A pool that ends finds no tasks in its lines. If a task were dropped, its scope would have
     /// to know.
     unsafe fn discard(node: NonNull<Node>) -> u64 {
         // SAFETY: as in `run`.
         let Self { head, body } = unsafe { Self::take(node) };
         // SAFETY: as in `run`.
-        unsafe { Family::run(head.family, head.node.site, || drop(body)) };
+        unsafe { ScopeState::run(head.state, head.node.site, || drop(body)) };
         1
     }
 }
@@ -311,7 +311,7 @@ impl<F: FnOnce() + Send> Child<F> {
 /// The second half of a [`join`], on the stack of the thread that waits for it.
 #[repr(C)]
 struct Half<F> {
-    head: Piece,
+    head: ForkedTask,
     body: ManuallyDrop<F>,
 }
 
@@ -324,7 +324,7 @@ impl<F: FnOnce() + Send> Half<F> {
         // closure.
         unsafe {
             let body = ManuallyDrop::take(&mut (*this).body);
-            Family::run((*this).head.family, (*this).head.node.site, body);
+            ScopeState::run((*this).head.state, (*this).head.node.site, body);
         }
         None
     }
@@ -335,29 +335,29 @@ impl<F: FnOnce() + Send> Half<F> {
         // SAFETY: as in `run`.
         unsafe {
             let body = ManuallyDrop::take(&mut (*this).body);
-            Family::run((*this).head.family, (*this).head.node.site, || drop(body));
+            ScopeState::run((*this).head.state, (*this).head.node.site, || drop(body));
         }
         1
     }
 }
 
 fn join_here<A, B: Send>(
-    pieces: Option<Forked>,
+    tasks: Option<Forked>,
     a: impl FnOnce() -> A,
     b: impl FnOnce() -> B + Send,
     site: Site,
 ) -> (A, B) {
-    let Some(pieces) = pieces else {
+    let Some(tasks) = tasks else {
         let a = a();
         return (a, b());
     };
-    let family = Family::new(Some(pieces));
+    let state = ScopeState::new(Some(tasks));
     let mut second = None;
     let result = {
         let second = &mut second;
-        half_and(&family, pieces, a, move || *second = Some(b()), site)
+        half_and(&state, tasks, a, move || *second = Some(b()), site)
     };
-    match (family.unwind_or(result), second) {
+    match (state.unwind_or(result), second) {
         (first, Some(second)) => (first, second),
         (_, None) => unreachable!("the second half ran, or there was a panic"),
     }
@@ -366,33 +366,33 @@ fn join_here<A, B: Send>(
 /// Leaves `b` to other workers while `a` runs here. Both have ended when this returns, or, after a
 /// panic of `a`, `b` will never begin.
 fn half_and<A, F: FnOnce() + Send>(
-    family: &Family,
-    pieces: Forked,
+    state: &ScopeState,
+    tasks: Forked,
     a: impl FnOnce() -> A,
     b: F,
     site: Site,
 ) -> Result<A, Payload> {
-    let head = Piece { node: Node::new(const { &Half::<F>::VTABLE }, site), family };
+    let head = ForkedTask { node: Node::new(const { &Half::<F>::VTABLE }, site), state };
     let mut half = Half { head, body: ManuallyDrop::new(b) };
     let this = &raw mut half;
     // SAFETY: a pointer to a local is not null.
     let node = unsafe { NonNull::new_unchecked(this) }.cast();
-    pieces.leave(Runnable(node));
+    tasks.leave(Runnable(node));
     let first = catch::catch(a);
-    match pieces.take_back() {
-        Some(piece) if piece.0 == node => {
+    match tasks.take_back() {
+        Some(task) if task.0 == node => {
             // SAFETY: no other thread took it, so the closure is there, and only this takes it.
             let b = unsafe { ManuallyDrop::take(&mut (*this).body) };
             match &first {
-                Ok(_) => family.keep(catch::catch(b)),
+                Ok(_) => state.keep(catch::catch(b)),
                 Err(_) => catch::drop_quietly(b),
             }
             return first;
         }
-        Some(piece) => pieces.put_back(piece),
+        Some(task) => tasks.put_back(task),
         None => {}
     }
-    family.elsewhere.wait_for(1);
+    state.stolen.wait_for(1);
     first
 }
 
@@ -406,10 +406,10 @@ mod tests {
     /// then.
     fn leave_unheard<F: FnOnce() + Send>(scope: &Scope<'_>, f: F) {
         let node = Node::new(const { &Child::<F>::VTABLE }, Location::caller());
-        let head = Piece { node, family: &raw const scope.family };
+        let head = ForkedTask { node, state: &raw const scope.state };
         let child = memory::boxed(Child { head, body: f });
         scope.left.set(scope.left.get() + 1);
-        scope.family.pieces.expect("on a worker").put_back(Runnable(child.cast()));
+        scope.state.tasks.expect("on a worker").put_back(Runnable(child.cast()));
     }
 
     fn compute_until(stop: impl Fn() -> bool, longest: Duration) {
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sleeper_that_missed_a_piece_is_woken_though_its_block_computes() {
+    fn a_sleeper_that_missed_a_task_is_woken_though_its_block_computes() {
         let runtime = Runtime::builder().workers(2).build().expect("a few threads");
         let taken = AtomicBool::new(false);
         let in_time = runtime.scope(|scope| {

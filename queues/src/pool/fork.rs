@@ -20,10 +20,10 @@ static KEPT: Kept<MutexGuard<'static, Vec<Weak<Pool>>>> = Kept::new();
 static HOOKED: AtomicBool = AtomicBool::new(false);
 /// A pool was made by this process itself.
 static MADE: AtomicBool = AtomicBool::new(false);
-/// How many forks this process is away from the first one that had a pool.
+/// The number of forks between the first process that had a pool and this one.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
-/// Which process is this? For what is waited for in a child, and was submitted in its parent.
+/// Tells a process from its parent: work of the parent never ends in a child.
 pub(crate) fn forks() -> u32 {
     // Relaxed: changed in a child's only thread.
     FORKS.load(Relaxed)

@@ -53,7 +53,7 @@ pub(crate) struct Monitor {
     uncovering: Mutex<()>,
 }
 
-/// What the last look saw of one slot.
+/// One slot, as the last look saw it.
 #[derive(Clone, Copy, Default)]
 struct Seen {
     beat: u64,
@@ -68,7 +68,7 @@ struct Starved {
     reported: bool,
 }
 
-/// What is done for a worker that has been in one block for some looks.
+/// The remedy for a worker that has been in one block for some looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Remedy {
     Nothing,

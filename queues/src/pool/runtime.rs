@@ -210,7 +210,7 @@ impl Runtime {
         }
     }
 
-    /// What its threads are called; see [`RuntimeBuilder::name`].
+    /// The name of its threads; see [`RuntimeBuilder::name`].
     ///
     /// ```
     /// let disk = singletrack_queues::Runtime::builder().workers(1).name("disk").build()?;
@@ -252,7 +252,7 @@ impl Runtime {
         self.pool().workers()
     }
 
-    /// What happened so far.
+    /// The counts so far.
     ///
     /// ```
     /// use singletrack_queues::Runtime;
@@ -424,7 +424,7 @@ impl RuntimeBuilder {
         self
     }
 
-    /// What its threads are called, with a number behind it; default `singletrack`. Linux shows 15
+    /// The name of its threads, with a number behind it; default `singletrack`. Linux shows 15
     /// bytes.
     ///
     /// ```
@@ -523,7 +523,7 @@ pub enum BuildError {
     Workers(usize),
     /// Fewer threads than workers, or more than 4,096.
     ThreadCap {
-        /// What was asked for.
+        /// The requested cap.
         cap: usize,
         /// The workers that must fit.
         workers: usize,
@@ -566,7 +566,7 @@ impl std::error::Error for BuildError {
     }
 }
 
-/// What a runtime has done so far; counts since its start.
+/// The work of a runtime so far: counts since its start.
 ///
 /// ```
 /// use singletrack_queues::Runtime;

@@ -23,7 +23,7 @@ thread_local! {
     static LOCAL: Cell<*const Local> = const { Cell::new(ptr::null()) };
 }
 
-/// What a worker thread has for itself.
+/// The state of a worker thread, for itself alone.
 pub(crate) struct Local {
     pool: Arc<Pool>,
     slot: usize,

@@ -50,7 +50,7 @@ pub struct QueueBuilder {
     plan: Plan,
 }
 
-/// What a queue of any kind is described by.
+/// The description of a queue of any kind.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) label: Cow<'static, str>,

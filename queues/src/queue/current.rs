@@ -1,4 +1,4 @@
-//! Which queues is this thread in right now? A chain of frames on the thread's stack knows.
+//! The queues that this thread is in right now: a chain of frames on its stack.
 //!
 //! A drain, a `sync` and a block of a concurrent queue each push a frame for as long as they run
 //! blocks. The chain is walked only for a question such as `is_current`, or before a wait. The fast

@@ -9,11 +9,11 @@
 //! the queue drains, the queue's node is the stub of its mailbox, and an entry may still be listed
 //! then. A thread in a block of the target may wait for the queue. It must not wait behind a
 //! barrier that waits for this same thread, nor for room that the thread itself takes. So the
-//! thread is counted as a *guest*. While there is a guest, a token goes in beside the entry, past
+//! thread is counted as waiting *inside*. While one does, a token goes in beside the entry, past
 //! the listed nodes and beyond the width. It comes in only while a block is in, so it never runs
 //! beside a barrier.
 //!
-//! | guests | entry | a guest comes | the entry is pushed |
+//! | waiting inside | entry | one more comes | the entry is pushed |
 //! |---|---|---|---|
 //! | none | none: the queue runs, or is idle | counted; its closure is pushed, and with that perhaps the entry | alone |
 //! | none | waits | counted; sends a token | |
@@ -133,26 +133,26 @@ impl QueueCore {
             // The queue lives until its entry is in the target: a token that overtakes the entry
             // counts a reference for it.
             Scheduled::Push => {
-                let guests = self.has_guests().then(|| Kept::try_new(self)).flatten();
+                let waited_for = self.is_waited_for_inside().then(|| Kept::try_new(self)).flatten();
                 let entry = Entry::node(self, None, Some(target));
                 // SAFETY: a fresh node that leaves when it was run or dropped. The queue may be
-                // gone afterwards, unless there are guests.
+                // gone afterwards, unless a thread waits inside.
                 unsafe { target.push(entry, place, self.qos) };
-                if let Some(queue) = guests {
+                if let Some(queue) = waited_for {
                     queue.send_entry_token();
                 }
             }
             Scheduled::Revived => {
-                if let Some(kept) = kept.filter(|kept| kept.has_guests()) {
+                if let Some(kept) = kept.filter(|kept| kept.is_waited_for_inside()) {
                     kept.send_entry_token();
                 }
             }
         }
     }
 
-    /// The fences of the ticket order this: either the thread that schedules sees the guest, or the
-    /// guest sees that the queue waits.
-    fn has_guests(&self) -> bool {
+    /// The fences of the ticket order this: either the thread that schedules the queue sees the one
+    /// that waits inside, or that one sees that the queue waits in its target.
+    fn is_waited_for_inside(&self) -> bool {
         self.boosts.highest().is_some()
     }
 
@@ -177,22 +177,22 @@ impl QueueCore {
         // Counted before the push: the thread that schedules the queue must see both.
         let boost = self.boost_here();
         let root = self.root();
-        let guest = root.guest();
+        let inside = root.count_inside();
         // SAFETY: the caller's promise.
         unsafe { self.push(node) };
         if let Some(boost) = &boost {
             self.send_token(boost.qos());
         }
-        if guest.is_some() {
+        if inside.is_some() {
             root.send_entry_token();
         }
         wait()
     }
 
-    /// Counts the calling thread as a guest, if it is in a block of the concurrent target.
-    fn guest(&self) -> Option<Boost<'_>> {
+    /// Counts the calling thread as waiting inside, if it is in a block of the concurrent target.
+    fn count_inside(&self) -> Option<Boost<'_>> {
         let is_in = current::entered(self.target.level()?) == Some(false);
-        // Relaxed inside: see `has_guests`.
+        // Relaxed inside: see `is_waited_for_inside`.
         is_in.then(|| Boost::count(&self.boosts, TOKEN)).flatten()
     }
 }

@@ -1,4 +1,4 @@
-//! What queues of both kinds have in common, and what each is to a queue that targets it.
+//! The common part of queues of both kinds, and what each is to a queue that targets it.
 //!
 //! A target is given once, and exists before the queue that targets it. So no cycle can be built,
 //! and the chain from a queue up to the pool can be walked without a lock.

@@ -39,7 +39,7 @@ pub(crate) enum Origin {
     /// Something else, which can answer.
     Other(Arc<Other>),
     /// Nothing is known.
-    Elsewhere,
+    Unknown,
 }
 
 // SAFETY: the addresses are followed only under the conditions of `outlook`, and the queues are

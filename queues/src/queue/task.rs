@@ -112,7 +112,7 @@ impl<T> Task<T> {
     /// assert_eq!(task.wait().unwrap(), 7);
     /// ```
     pub fn promised() -> (Self, Promise<T>) {
-        Self::new(Origin::Elsewhere)
+        Self::new(Origin::Unknown)
     }
 
     /// As [`promised`](Self::promised), for a task whose end a waiting thread may hold up. If

@@ -63,7 +63,7 @@ fn stands_in(word: u16, qos: Qos) -> bool {
     (word & ENTRY) >> ENTRY_SHIFT >= qos as u16 || word >= token(qos)
 }
 
-/// What the thread that schedules a queue has to do.
+/// The step that the thread that schedules a queue has to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scheduled {
     /// Push an entry.
@@ -72,7 +72,7 @@ pub(crate) enum Scheduled {
     Revived,
 }
 
-/// What a worker finds when it meets an entry.
+/// The state that a worker finds when it meets an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Claim {
     /// The entry has the drain right.
@@ -81,7 +81,7 @@ pub(crate) struct Claim {
     pub(crate) has_handle: bool,
 }
 
-/// What a worker finds when it meets a token.
+/// The state that a worker finds when it meets a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Overtook {
     /// The queue was drained, or is being drained.

@@ -58,7 +58,7 @@ pub enum Merge {
     Replace,
 }
 
-/// What a run of the source has to do.
+/// The work of one run of the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begin {
     /// Call the handler with this value.

@@ -107,7 +107,7 @@ impl Submitter {
 }
 
 impl Queue {
-    /// What submits to it in the name of the caller, and is no handle.
+    /// A submitter in the name of the caller, which is no handle.
     ///
     /// ```
     /// use singletrack_queues::{Queue, Submitter};
@@ -129,7 +129,7 @@ impl Queue {
 }
 
 impl ConcurrentQueue {
-    /// What submits to it in the name of the caller, and is no handle.
+    /// A submitter in the name of the caller, which is no handle.
     ///
     /// ```
     /// use singletrack_queues::ConcurrentQueue;
@@ -152,7 +152,7 @@ impl ConcurrentQueue {
 }
 
 impl MainHandle {
-    /// What submits to it in the name of the caller.
+    /// A submitter in the name of the caller.
     ///
     /// ```
     /// use singletrack_queues::{Budget, MainQueue};

@@ -436,7 +436,7 @@ impl WorkHandle {
         }
         if cancels {
             // From now on its queue may be freed.
-            inner.origin = Origin::Elsewhere;
+            inner.origin = Origin::Unknown;
         }
         match std::mem::replace(&mut inner.phase, Phase::Busy) {
             Phase::Waiting(body) => Some(body),
@@ -461,7 +461,7 @@ impl WorkHandle {
         let mut inner = lock(&self.shared.inner);
         inner.phase = Phase::Done(end);
         let notify = std::mem::take(&mut inner.notify);
-        inner.origin = Origin::Elsewhere;
+        inner.origin = Origin::Unknown;
         let let_go = inner.boost.take();
         if inner.waiting > 0 {
             self.shared.ended.notify_all();

@@ -23,7 +23,7 @@ fn a_blocked_block_does_not_stop_the_others() {
 
 /// So that nobody has to look after it: the replacement thread sleeps, and the monitor may.
 #[test]
-fn a_block_that_waits_long_is_stood_in_for_though_nothing_else_waits() {
+fn a_block_that_waits_long_is_replaced_though_nothing_else_waits() {
     let runtime = runtime(2);
     let latch = Latch::default();
     let wait = latch.clone();
@@ -49,7 +49,7 @@ fn what_a_blocked_block_submitted_last_is_not_hidden_behind_it() {
 
 /// The block is no longer supervised: the monitor sleeps.
 #[test]
-fn what_a_block_submits_long_after_it_was_stood_in_for_is_not_hidden_behind_it() {
+fn what_a_block_submits_long_after_it_was_replaced_is_not_hidden_behind_it() {
     let puts: [fn(&Queue, Latch); 2] =
         [|queue, latch| queue.submit(move || latch.open()), |queue, latch| queue.submit_deferred(move || latch.open())];
     for put in puts {
@@ -105,7 +105,7 @@ fn a_thousand_sleeping_blocks_stay_under_the_cap_and_the_replacements_go_away() 
 }
 
 #[test]
-fn a_block_that_says_it_will_block_is_stood_in_for() {
+fn a_block_that_says_it_will_block_is_replaced() {
     let runtime = runtime(1);
     let latch = Latch::default();
     let (open, wait) = (latch.clone(), latch.clone());

@@ -93,8 +93,8 @@ impl Parker for Bed {
 
 #[cfg(unix)]
 #[test]
-fn a_worker_that_forks_wakes_nobody_in_the_child_for_its_pieces() {
-    alone("fork::a_worker_that_forks_wakes_nobody_in_the_child_for_its_pieces", || {
+fn a_worker_that_forks_wakes_nobody_in_the_child_for_its_tasks() {
+    alone("fork::a_worker_that_forks_wakes_nobody_in_the_child_for_its_tasks", || {
         let sleepers = Arc::<[AtomicUsize; 2]>::default();
         let beds = sleepers.clone();
         let runtime = Runtime::builder()

@@ -65,7 +65,7 @@ fn who_waits_while_the_initializer_panics_makes_it() {
 }
 
 #[test]
-fn a_worker_that_waits_for_it_is_stood_in_for() {
+fn a_worker_that_waits_for_it_is_replaced() {
     static SLOW: Once<u32> = Once::new();
     let runtime = runtime(1);
     let (inside, go) = (Latch::default(), Latch::default());

@@ -34,19 +34,19 @@ fn tree(depth: u32) -> usize {
 }
 
 #[test]
-fn every_piece_runs_once_wherever_the_scope_is_opened() {
+fn every_task_runs_once_wherever_the_scope_is_opened() {
     for workers in [1, 2, 4] {
         let runtime = runtime(workers);
         // More tasks than a thread leaves to others at once.
-        for pieces in [0, 1, 2, 100, 5_000] {
-            let hits: Vec<_> = (0..pieces).map(|_| AtomicUsize::new(0)).collect();
+        for tasks in [0, 1, 2, 100, 5_000] {
+            let hits: Vec<_> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
             let count = runtime.scope(|scope| {
                 for hits in &hits {
                     scope.spawn(|| _ = hits.fetch_add(1, Relaxed));
                 }
                 hits.len()
             });
-            assert!(count == pieces && hits.iter().all(|hits| hits.load(Relaxed) == 1), "{pieces} of {workers}");
+            assert!(count == tasks && hits.iter().all(|hits| hits.load(Relaxed) == 1), "{tasks} of {workers}");
         }
         assert_eq!(runtime.join(|| fib(15), || tree(6)), (610, 729));
         assert_eq!(runtime.queue("inside").sync(|| (fib(10), tree(3))), (55, 27));
@@ -62,10 +62,10 @@ fn a_panic_comes_back_after_all_have_ended() {
     let ended = AtomicUsize::new(0);
     let caught = catch_unwind(AssertUnwindSafe(|| {
         runtime.scope(|scope| {
-            for piece in 0..100 {
+            for task in 0..100 {
                 let ended = &ended;
                 scope.spawn(move || {
-                    assert_ne!(piece, 50, "sour");
+                    assert_ne!(task, 50, "sour");
                     ended.fetch_add(1, Relaxed);
                 });
             }
@@ -84,7 +84,7 @@ fn a_panic_comes_back_after_all_have_ended() {
         })
     }));
     assert_eq!(text(&*caught.expect_err("it panicked")), "itself");
-    assert_eq!(ended.load(Relaxed), 100, "the piece had a right to run");
+    assert_eq!(ended.load(Relaxed), 100, "the task had a right to run");
     assert_eq!(runtime.stats().panics, 0, "each had a waiter");
 }
 
@@ -100,7 +100,7 @@ fn block(f: impl FnOnce()) {
 }
 
 #[test]
-fn no_block_runs_on_the_stack_of_one_that_waits_for_pieces() {
+fn no_block_runs_on_the_stack_of_one_that_waits_for_tasks() {
     let runtime = runtime(3);
     let group = Group::new();
     for queue in 0..50 {
@@ -139,7 +139,7 @@ fn on_two_threads(a: impl FnOnce() + Send, b: impl FnOnce() + Send) {
 }
 
 #[test]
-fn a_piece_is_in_the_queues_of_its_block_wherever_it_runs() {
+fn a_task_is_in_the_queues_of_its_block_wherever_it_runs() {
     let runtime = runtime(2);
     let target = runtime.queue("target");
     let queue = Queue::builder("above").target(&target).build();
@@ -185,7 +185,7 @@ fn a_helper_of_a_loop_is_in_the_queues_of_its_block() {
 }
 
 #[test]
-fn who_waits_for_a_piece_is_stood_in_for() {
+fn who_waits_for_a_task_is_replaced() {
     let runtime = runtime(2);
     let latch = Latch::default();
     let (open, wait) = (latch.clone(), latch.clone());
@@ -208,7 +208,7 @@ fn who_waits_for_a_piece_is_stood_in_for() {
 }
 
 #[test]
-fn pieces_of_a_blocked_block_are_run_by_a_replacement() {
+fn tasks_of_a_blocked_block_are_run_by_a_replacement() {
     let runtime = runtime(1);
     let latch = Latch::default();
     let open = latch.clone();
@@ -255,7 +255,7 @@ fn a_scope_of_another_runtime_is_waited_for() {
 }
 
 #[test]
-fn what_waits_for_a_worker_is_not_starved_by_pieces() {
+fn what_waits_for_a_worker_is_not_starved_by_tasks() {
     // No replacement thread can run for the one that leaves tasks.
     let runtime = Runtime::builder().workers(2).thread_cap(2).build().expect("two threads");
     let (spawner, ran, helped) = (runtime.clone(), Arc::new(AtomicBool::new(false)), AtomicUsize::new(0));
@@ -281,7 +281,7 @@ fn what_waits_for_a_worker_is_not_starved_by_pieces() {
         }
         ran.load(Relaxed)
     });
-    assert!(in_time, "pieces went first for seconds");
+    assert!(in_time, "tasks went first for seconds");
 }
 
 #[test]

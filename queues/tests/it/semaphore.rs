@@ -86,7 +86,7 @@ fn signals_serve_in_the_order_of_arrival_and_pass_over_who_gave_up() {
 }
 
 #[test]
-fn workers_that_wait_are_stood_in_for() {
+fn workers_that_wait_are_replaced() {
     let runtime = runtime(1);
     let semaphore = Semaphore::new(0);
     let waiters: Vec<_> = (0..4)

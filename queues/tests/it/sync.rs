@@ -136,7 +136,7 @@ fn sync_timeout_takes_the_closure_back_in_time() {
 }
 
 #[test]
-fn a_worker_that_waits_in_sync_is_stood_in_for() {
+fn a_worker_that_waits_in_sync_is_replaced() {
     let runtime = runtime(1);
     let (a, b) = (runtime.queue("a"), runtime.queue("b"));
     // On one worker: `a`'s block waits for `b`, whose block waits in the same worker's deque.

@@ -1,4 +1,4 @@
-//! Which class of a workloop has the next turn: pure data.
+//! The class of a workloop that has the next turn: pure data.
 //!
 //! The highest class that has blocks is next, unless a class has let [`AGE`] blocks of others pass
 //! since its own last one. Then that class is next; if there are several, the one that let the most

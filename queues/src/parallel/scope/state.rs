@@ -1,7 +1,7 @@
-//! The state that the pieces of a scope share with the thread that waits for them, on that thread's
+//! The state that the tasks of a scope share with the thread that waits for them, on that thread's
 //! stack.
 //!
-//! Not for: where pieces wait (`pool/forked`), what they do (`scope`).
+//! Not for: where tasks wait (`pool/forked`), what they do (`scope`).
 
 use std::panic::{Location, resume_unwind};
 
@@ -14,21 +14,21 @@ use crate::base::sync::{Mutex, lock};
 use crate::pool::{self, Forked, Mark};
 use crate::queue::Whereabouts;
 
-/// The shared state of the pieces of a scope, on the stack of the thread that waits for them.
-pub(super) struct Family {
-    /// `None`: the thread is no worker, and there are no pieces.
-    pub(super) pieces: Option<Forked>,
-    pub(super) elsewhere: Elsewhere,
+/// The shared state of the tasks of a scope, on the stack of the thread that waits for them.
+pub(super) struct ScopeState {
+    /// `None`: the thread is no worker, and there are no tasks.
+    pub(super) tasks: Option<Forked>,
+    pub(super) stolen: Stolen,
     pub(super) place: Whereabouts,
     pub(super) qos: Qos,
     panic: Mutex<Option<Payload>>,
 }
 
-impl Family {
+impl ScopeState {
     #[inline]
-    pub(super) fn new(pieces: Option<Forked>) -> Self {
+    pub(super) fn new(tasks: Option<Forked>) -> Self {
         let (place, qos) = (Whereabouts::here(), Qos::current());
-        Self { pieces, elsewhere: Elsewhere::new(), place, qos, panic: Mutex::new(None) }
+        Self { tasks, stolen: Stolen::new(), place, qos, panic: Mutex::new(None) }
     }
 
     /// Keeps a panic, if it is the first one.
@@ -70,50 +70,50 @@ impl Family {
         }
     }
 
-    /// Runs a piece, on the thread that left it or on one that took it.
+    /// Runs a task, on the thread that left it or on one that took it.
     ///
     /// # Safety
-    /// The piece was left and not run yet. Its family waits for it.
+    /// The task was left and not run yet. The thread of its scope waits for it.
     #[inline]
     pub(super) unsafe fn run(this: *const Self, site: &'static Location<'static>, body: impl FnOnce()) {
-        // SAFETY: the family waits, until the piece was counted.
-        let family = unsafe { &*this };
-        if family.pieces.is_some_and(Forked::are_here) {
-            return family.keep(catch::catch(body));
+        // SAFETY: the scope waits until the task was counted.
+        let state = unsafe { &*this };
+        if state.tasks.is_some_and(Forked::are_here) {
+            return state.keep(catch::catch(body));
         }
         Mark::block_here(site);
-        // SAFETY: the thread whose whereabouts they are waits for this piece.
-        let inside = unsafe { family.place.enter() };
-        family.keep(family.qos.run(|| catch::catch(body)));
+        // SAFETY: the thread whose whereabouts they are waits for this task.
+        let inside = unsafe { state.place.enter() };
+        state.keep(state.qos.run(|| catch::catch(body)));
         drop(inside);
         // SAFETY: the caller's promise; this is the last touch.
-        unsafe { Elsewhere::one_ended(&raw const (*this).elsewhere) };
+        unsafe { Stolen::one_ended(&raw const (*this).stolen) };
     }
 }
 
-/// Counts the pieces that other workers took: down as they end, and up once, by the thread that
+/// Counts the tasks that other workers took: down as they end, and up once, by the thread that
 /// waits for them. The count is zero when all have ended and the thread waits. The step that makes
 /// it zero is the last one.
-pub(crate) struct Elsewhere {
+pub(crate) struct Stolen {
     /// Wraps around below zero until the thread waits.
     running: AtomicUsize,
     waiter: Waiter,
 }
 
-impl Elsewhere {
+impl Stolen {
     pub(crate) fn new() -> Self {
         Self { running: AtomicUsize::new(0), waiter: Waiter::new() }
     }
 
-    /// A piece that was taken has ended.
+    /// A task that was taken has ended.
     ///
     /// # Safety
-    /// Called once for each piece that was taken. The memory may be freed when this returns.
+    /// Called once for each task that was taken. The memory may be freed when this returns.
     pub(crate) unsafe fn one_ended(this: *const Self) {
-        // SAFETY: the waiting thread stays until this piece was counted, and then, if the piece was
+        // SAFETY: the waiting thread stays until this task was counted, and then, if the task was
         // the last, until the waiter ended.
         unsafe {
-            // AcqRel: the waiting thread sees what the piece did, through the other pieces too;
+            // AcqRel: the waiting thread sees what the task did, through the other tasks too;
             // partner: `wait_for`, and the last one here.
             let before = (*this).running.fetch_sub(1, AcqRel);
             if before == 1 {
@@ -122,7 +122,7 @@ impl Elsewhere {
         }
     }
 
-    /// Waits until `taken` pieces have ended. Called once.
+    /// Waits until `taken` tasks have ended. Called once.
     pub(crate) fn wait_for(&self, taken: usize) {
         // AcqRel: see `one_ended`. Release is not needed, but comes with the same word.
         let before = self.running.fetch_add(taken, AcqRel);
@@ -139,9 +139,9 @@ impl Elsewhere {
     }
 }
 
-/// The head of a piece.
+/// The head of a task.
 #[repr(C)]
-pub(super) struct Piece {
+pub(super) struct ForkedTask {
     pub(super) node: Node,
-    pub(super) family: *const Family,
+    pub(super) state: *const ScopeState,
 }
