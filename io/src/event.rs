@@ -37,6 +37,7 @@
 mod descriptor;
 mod error;
 mod files;
+mod lent;
 mod look;
 #[cfg(target_os = "linux")]
 mod memory;
@@ -57,6 +58,7 @@ use crate::pollers::Io;
 pub use descriptor::More;
 pub use error::EventError;
 pub use files::{Change, Changes};
+pub use lent::Lent;
 #[cfg(target_os = "linux")]
 pub use memory::Pressure;
 #[cfg(target_os = "linux")]
@@ -91,6 +93,9 @@ const ASKED: u64 = FIRST_FREE_BIT << 1;
 /// # assert_eq!(told.recv()?, "closed");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// [`on`](Self::on) makes the same sources with handlers that borrow an
+/// [`Isolated`](singletrack_queues::Isolated) value.
 ///
 /// A handle; cloning it does not clone the handler. When the last handle is dropped the source
 /// ends: pending events are still handled, then the source ends as if cancelled.

@@ -12,6 +12,7 @@ mod event_descriptors;
 mod event_ends;
 mod event_files;
 mod event_idle;
+mod event_lent;
 mod event_memory;
 mod event_processes;
 mod event_signals;

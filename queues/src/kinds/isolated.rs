@@ -354,17 +354,35 @@ impl<T: Send + 'static> Isolated<T> {
         move || unsafe { f(one.value(), two.value()) }
     }
 
-    /// Wraps `f` for a handler that blocks of the queue run repeatedly. The handler keeps a handle.
+    /// Wraps `f` for a handler that blocks of the queue run repeatedly, and that borrows the value.
+    /// The result keeps a handle.
+    ///
+    /// It is for libraries that call handlers on a queue. Programs use [`Source::on`] and
+    /// [`Ticker::on`], which need no promise.
+    ///
+    /// ```
+    /// use singletrack_queues::{Isolated, Queue};
+    ///
+    /// let sum = Isolated::new(&Queue::new("sum"), 0);
+    /// // SAFETY: called in one block of the queue, which uses the value in no other way.
+    /// let mut add = unsafe { sum.handler(|sum, number: u32| *sum += number) };
+    /// sum.queue().sync(move || (1..=4).for_each(|number| add(number)));
+    /// assert_eq!(sum.sync(|sum| *sum), 10);
+    /// ```
     ///
     /// # Safety
-    /// The result is called in blocks of the queue only, and not in the middle of another block.
-    pub(crate) unsafe fn handler<F: FnMut(&mut T, u64) + Send + 'static>(
-        &self,
-        mut f: F,
-    ) -> impl FnMut(u64) + Send + use<T, F> {
+    /// The result is called in blocks of the queue only. The block holds no reference to the value:
+    /// it is not one that was lent the value, and the result is not called in the middle of itself.
+    ///
+    /// [`Source::on`]: crate::Source::on
+    /// [`Ticker::on`]: crate::Ticker::on
+    pub unsafe fn handler<A, R, F>(&self, mut f: F) -> impl FnMut(A) -> R + Send + use<T, A, R, F>
+    where
+        F: FnMut(&mut T, A) -> R + Send + 'static,
+    {
         let handle = self.clone();
         // SAFETY: the caller's promise.
-        move |signals| f(unsafe { handle.reach().value() }, signals)
+        move |argument| f(unsafe { handle.reach().value() }, argument)
     }
 
     /// Wraps `f` for a block that is queued later. The block keeps a handle until then.
