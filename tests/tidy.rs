@@ -169,6 +169,8 @@ const COLUMNS: usize = 100;
 const RETIRED: &[(&str, &str)] = &[
     ("stand-in", "replacement thread"),
     ("stood in for", "replaced"),
+    ("how-manieth", "number"),
+    ("stood_in_for", "replaced"),
     ("clock on the wall", "wall clock"),
     ("in vain", "spurious"),
     ("hurry", "send_token"),

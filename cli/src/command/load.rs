@@ -27,7 +27,7 @@ pub(crate) const ABOUT: &str = "\
 Puts a WebSocket server under load, verifies every message, and tells throughput and latency.
 
 The server speaks the protocol of `singletrack serve`: what is sent to /echo comes back, and what a member of /room/NAME sends \
-comes to all its members, the sender included, unchanged. Every message says whose it is and the how-manieth: one that is lost, \
+comes to all its members, the sender included, unchanged. Every message has its sender and a number: one that is lost, \
 doubled, changed, out of order or in the wrong room ends the run, and the report names the connection.
 
 Without --rate each sender has one message in flight and sends the next when its own copy has come back (a closed loop): that \
