@@ -34,12 +34,13 @@ use std::sync::Arc;
 use bitflags::bitflags;
 use singletrack_io::socket::Socket;
 use singletrack_io::{HANGUP, Interest, READABLE, Registered, WRITABLE};
-use singletrack_queues::Queue;
+use singletrack_queues::{Queue, Source};
 use singletrack_web::http::Reject;
+use singletrack_web::outbox::Outbox;
 use singletrack_web::ws::{Close, CloseCode, Decoder};
 
 use crate::handler::{Conn, Handler};
-use crate::room::{FLUSH, Member, RESUME};
+use crate::room::{FLUSH, Member, RESUME, Shared};
 use deadlines::Moment;
 
 /// The deadline has come, or an outdated one.
@@ -165,7 +166,8 @@ impl<S: Socket> Connection<S> {
         };
         let place = server.enter();
         let mut stage = Stage::Accepted { server: server.clone(), socket, place, refused };
-        let member = Member::new(id, &queue, &server.policy, move |own, bits| {
+        let shared = Shared::new(id, Outbox::new(), &server.policy);
+        let own = Source::builder(&queue).sharing(shared).build_with_self(move |own, bits| {
             if let Stage::Accepted { .. } = stage
                 && let Stage::Accepted { server, socket, place, refused } = std::mem::replace(&mut stage, Stage::Over)
             {
@@ -176,10 +178,10 @@ impl<S: Socket> Connection<S> {
                 turn.goes_on = this.turn(bits);
             }
         });
-        server.keep_source(place, member.source());
-        attach.to(member.source());
+        server.keep_source(place, own.plain());
+        attach.to(own.plain());
         // The first turn sets the deadline for the head, even if nothing ever comes.
-        member.signal(FLUSH);
+        Member::of(&own).signal(FLUSH);
     }
 
     fn begin(

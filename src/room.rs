@@ -1,9 +1,9 @@
 //! A room: its members, and the broadcast of each message to all of them. The state lives on a
 //! queue of its own.
 //!
-//! A [`Member`] is an outbox and a way to wake the owner that empties it. The room does not know
-//! what kind of connection that is. Not for: finding rooms by name (`directory`), encoding (`ws`),
-//! writing (`conn`).
+//! A [`Member`] is an outbox and a way to wake the owner that empties it. The connection makes
+//! both, and the room borrows them, without knowing what kind of connection that is. Not for:
+//! finding rooms by name (`directory`), encoding (`ws`), writing (`conn`).
 //!
 //! Rules: a message is encoded once, by its sender, and shared. Only the push that finds an outbox
 //! empty wakes the owner, behind everything that already waits, so that the frames of a turn leave
@@ -81,32 +81,24 @@ pub(crate) struct Output {
     pub(crate) close: Option<Box<Close>>,
 }
 
-impl Member {
-    /// Makes a member whose owner is `turn`. It runs on `queue` when something is signalled, and
-    /// borrows its own source.
-    pub(crate) fn new<F>(id: u64, queue: &Queue, policy: &Arc<Policy>, turn: F) -> Member
-    where
-        F: FnMut(&Source<Shared>, u64) + Send + 'static,
-    {
-        let shared = Shared {
+impl Shared {
+    /// For a source that its connection makes, on a serial queue.
+    pub(crate) fn new(id: u64, outbox: Outbox, policy: &Arc<Policy>) -> Shared {
+        Shared {
             id,
-            output: Mutex::new(Output { outbox: Outbox::new(), close: None }),
+            output: Mutex::new(Output { outbox, close: None }),
             in_turn: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             ahead: AtomicU32::new(0),
             policy: policy.clone(),
-        };
-        Member(Source::builder(queue).sharing(shared).build_with_self(turn))
+        }
     }
+}
 
+impl Member {
     /// The member whose owner is `source`.
     pub(crate) fn of(source: &Source<Shared>) -> Member {
         Member(source.clone())
-    }
-
-    /// A type-erased handle for signalling.
-    pub(crate) fn source(&self) -> Source {
-        self.0.plain()
     }
 
     fn shared(&self) -> &Shared {
@@ -118,7 +110,7 @@ impl Member {
     }
 
     pub(crate) fn queue(&self) -> &Queue {
-        self.0.queue().expect("`new` takes a serial queue")
+        self.0.queue().expect("a connection is on a serial queue")
     }
 
     pub(crate) fn output(&self) -> MutexGuard<'_, Output> {
@@ -343,11 +335,22 @@ mod tests {
     use std::sync::mpsc::{Receiver, channel};
     use std::time::Duration;
 
+    /// A member whose owner is `turn`.
+    fn owned(
+        id: u64,
+        queue: &Queue,
+        policy: &Arc<Policy>,
+        turn: impl FnMut(&Source<Shared>, u64) + Send + 'static,
+    ) -> Member {
+        let shared = Shared::new(id, Outbox::new(), policy);
+        Member::of(&Source::builder(queue).sharing(shared).build_with_self(turn))
+    }
+
     fn member(id: u64, limits: Limits, policy: SlowMember) -> (Member, Receiver<u64>) {
         let queue = Queue::new("test.member");
         let policy = Policy { limits, metrics: Metrics::new(1), slow_members: policy };
         let (tell, woken) = channel();
-        let member = Member::new(id, &queue, &Arc::new(policy), move |_, bits| tell.send(bits).unwrap_or_default());
+        let member = owned(id, &queue, &Arc::new(policy), move |_, bits| tell.send(bits).unwrap_or_default());
         (member, woken)
     }
 
@@ -396,7 +399,7 @@ mod tests {
         let members: Vec<Member> = (0..HUGE)
             .map(|id| {
                 let (flushers, heard) = (flushers.clone(), heard.clone());
-                let member = Member::new(id as u64, &runtime.queue("member"), &policy, move |source, _| {
+                let member = owned(id as u64, &runtime.queue("member"), &policy, move |source, _| {
                     let own = Member::of(source);
                     let lend = || own.output().outbox.lend();
                     while let Some(mut lent) = lend() {

@@ -228,8 +228,22 @@ fn rule_2_queues_know_no_sockets_and_pool_knows_no_queue() {
 }
 
 fn rule_3(tree: &[Source]) -> Vec<String> {
-    let never = ["singletrack_io", "singletrack_web::http", "crate::conn"];
-    rules::never_names(tree, "src/room", &never, "a member is an outbox and a way to wake its connection")
+    let never = [
+        "singletrack_io",
+        "singletrack_web::http",
+        "crate::conn",
+        "Outbox::new",
+        "Outbox::default",
+        "Source::new",
+        "Source::on",
+        "Source::builder",
+    ];
+    rules::never_names(
+        tree,
+        "src/room",
+        &never,
+        "the connection makes its outbox and its wake-up, and a room borrows them",
+    )
 }
 
 #[test]

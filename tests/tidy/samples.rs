@@ -134,6 +134,8 @@ fn rule_3_fails_on_a_room_that_knows_connections() {
         ("use crate::{metrics,\n    conn::Conn};\n", "crate::conn"),
         ("use std::io;\nuse singletrack_io::socket;\n", "singletrack_io"),
         ("use singletrack_web::{ws,\n    http};\n", "singletrack_web::http"),
+        ("use singletrack_web::Outbox;\nfn f() { Outbox::new(); }\n", "Outbox::new"),
+        ("use singletrack_queues::Source;\nfn f() { Source::builder(&queue); }\n", "Source::builder"),
     ] {
         check(rule_3, &good, &[("src/room.rs", bad)], "src/room.rs:2", &format!("never names `{word}`"));
     }
