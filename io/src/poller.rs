@@ -159,10 +159,12 @@ impl Poller {
         }
         let key = self.table().insert()?;
         let event = match interest {
-            Interest::Readable => Event::readable(key.0),
-            // An urgent descriptor may be readable at any time: report nothing before
-            // `watch_for_end` asks.
+            // On Linux `watch_for_end` asks. If both calls did, and another thread polled between
+            // them, a descriptor that is ready would be reported twice.
+            _ if cfg!(target_os = "linux") => Event::none(key.0),
+            // An urgent descriptor may be readable at any time.
             Interest::Urgent => Event::none(key.0),
+            Interest::Readable => Event::readable(key.0),
             Interest::Writable => Event::writable(key.0),
             Interest::Both => Event::all(key.0),
         };
@@ -458,6 +460,29 @@ mod tests {
         poller.park(Some(SOON), &mut || {});
         assert_eq!(told.recv_timeout(SOON).unwrap() & READABLE, READABLE);
         assert_eq!(poller.watched(), 1);
+    }
+
+    #[test]
+    fn a_descriptor_that_is_ready_from_the_start_is_reported_once() {
+        let poller = Arc::new(Poller::new().unwrap());
+        let (near, _far) = UnixStream::pair().unwrap();
+        let over = std::sync::atomic::AtomicBool::new(false);
+        let reports = std::thread::scope(|scope| {
+            let reporter = scope.spawn(|| {
+                let mut reports = Vec::new();
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    poller.waiter.poll(&mut |ready| reports.extend(ready.map(|event| event.key)));
+                }
+                reports
+            });
+            for _ in 0..20_000 {
+                let _registered = poller.register(near.try_clone().unwrap(), Interest::Writable).unwrap();
+            }
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            reporter.join().unwrap()
+        });
+        let keys: std::collections::HashSet<_> = reports.iter().collect();
+        assert_eq!(keys.len(), reports.len(), "some were reported twice");
     }
 
     #[test]

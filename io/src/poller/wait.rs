@@ -156,9 +156,9 @@ mod imp {
             Ok(Waiter { poller, waiting: Waiting::default(), bell })
         }
 
-        /// Asks for the end of the peer's stream as an event of its own. `polling` does not, and
-        /// without it a short read does not prove that a socket is drained: the end may hide behind
-        /// the data.
+        /// Asks for the events of `interest`, and for the end of the peer's stream as an event of
+        /// its own. `polling` does not, and without it a short read does not prove that a socket is
+        /// drained: the end may hide behind the data.
         pub(in crate::poller) fn watch_for_end(&self, fd: impl AsFd, key: usize, interest: Interest) -> io::Result<()> {
             use epoll::EventFlags as Is;
             let flags = match interest {
