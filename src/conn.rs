@@ -1,6 +1,6 @@
 //! One connection: the phase that it is in, and the deadline for that phase.
 //!
-//! A connection is the state of a [`Source`](singletrack_queues::Source)'s handler, so it is
+//! A connection is the state of a [`Source`]'s handler, so it is
 //! touched only on its own queue. Each run of the handler is a *turn*: note what was signalled,
 //! read (`conn/read`), write (`conn/write`), then decide whether to go on and until when to wait.
 //! Not for: rooms and handlers, which see a [`Member`] or a [`Conn`].
