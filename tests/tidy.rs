@@ -75,7 +75,7 @@ const IMPURE: &[&str] = &[
 const UNSAFE: &[&str] = &[
     "io/src/event/lent.rs",
     "io/src/event/look.rs",
-    "io/src/poller.rs",
+    "io/src/poller/wait.rs",
     "io/tests/it/channel/outside.rs",
     "queues/benches/counts/meter.rs",
     "queues/benches/workloads/allocator.rs",

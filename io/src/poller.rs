@@ -27,7 +27,6 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use polling::{Event, PollMode};
 use singletrack_queues::{Parker, Source};
 use table::{Entry, Key, Table};
 use wait::{Events, Waiter};
@@ -158,17 +157,7 @@ impl Poller {
             return Err(io::Error::other(why));
         }
         let key = self.table().insert()?;
-        let event = match interest {
-            // On Linux `watch_for_end` asks. If both calls did, and another thread polled between
-            // them, a descriptor that is ready would be reported twice.
-            _ if cfg!(target_os = "linux") => Event::none(key.0),
-            // An urgent descriptor may be readable at any time.
-            Interest::Urgent => Event::none(key.0),
-            Interest::Readable => Event::readable(key.0),
-            Interest::Writable => Event::writable(key.0),
-            Interest::Both => Event::all(key.0),
-        };
-        let watched = self.add(socket, event).and_then(|()| self.waiter.watch_for_end(socket, key.0, interest));
+        let watched = self.waiter.watch(socket, key.0, interest);
         if watched.is_err() {
             drop(self.unwatch(socket, key));
         }
@@ -186,15 +175,6 @@ impl Poller {
             log::debug!("a socket could not be taken out of its poller: {error}");
         }
         self.table().remove(key)
-    }
-
-    #[allow(unsafe_code)]
-    fn add<S: AsRawFd>(&self, socket: &S, event: Event) -> io::Result<()> {
-        // SAFETY: the descriptor must be taken out of the poller before it is closed. `watch` takes
-        // it out if it fails. Otherwise `Registered` owns it, gives out nothing but shared
-        // references to it, and takes it out when it goes to another poller or is dropped, before
-        // the socket itself is dropped.
-        unsafe { self.waiter.poller().add_with_mode(socket, event, PollMode::Edge) }
     }
 
     /// Did this process make it, and not a parent that forked?

@@ -156,10 +156,11 @@ mod imp {
             Ok(Waiter { poller, waiting: Waiting::default(), bell })
         }
 
-        /// Asks for the events of `interest`, and for the end of the peer's stream as an event of
-        /// its own. `polling` does not, and without it a short read does not prove that a socket is
-        /// drained: the end may hide behind the data.
-        pub(in crate::poller) fn watch_for_end(&self, fd: impl AsFd, key: usize, interest: Interest) -> io::Result<()> {
+        /// Begins to watch, edge-triggered. It asks for the end of the peer's stream as an event of
+        /// its own, which `polling` does not: without it a short read does not prove that a socket
+        /// is drained, because the end may hide behind the data. One call asks for everything. With
+        /// a second one, a descriptor that is ready would be reported twice.
+        pub(in crate::poller) fn watch(&self, socket: &impl AsFd, key: usize, interest: Interest) -> io::Result<()> {
             use epoll::EventFlags as Is;
             let flags = match interest {
                 Interest::Readable => Is::IN | Is::RDHUP,
@@ -167,7 +168,7 @@ mod imp {
                 Interest::Both => Is::IN | Is::OUT | Is::RDHUP,
                 Interest::Urgent => Is::PRI,
             } | Is::ET;
-            Ok(epoll::modify(self.poller.as_fd(), fd, epoll::EventData::new_u64(key as u64), flags)?)
+            Ok(epoll::add(self.poller.as_fd(), socket, epoll::EventData::new_u64(key as u64), flags)?)
         }
 
         pub(super) fn ring(&self) {
@@ -223,8 +224,12 @@ mod imp {
 
 #[cfg(not(target_os = "linux"))]
 mod imp {
+    use std::os::fd::AsRawFd;
+
+    use polling::{Event, PollMode};
+
     use super::{Duration, Events, Ready, Waiter, Waiting, io};
-    use crate::poller::{HANGUP, READABLE, WRITABLE};
+    use crate::poller::{HANGUP, Interest, READABLE, WRITABLE};
 
     impl Waiter {
         pub(in crate::poller) fn new() -> io::Result<Waiter> {
@@ -236,13 +241,21 @@ mod imp {
             Ok(Waiter { poller, waiting: Waiting::default() })
         }
 
-        pub(in crate::poller) fn watch_for_end(
-            &self,
-            _: impl std::os::fd::AsFd,
-            _: usize,
-            _: crate::poller::Interest,
-        ) -> io::Result<()> {
-            Ok(())
+        /// Begins to watch, edge-triggered.
+        #[allow(unsafe_code)]
+        pub(in crate::poller) fn watch(&self, socket: &impl AsRawFd, key: usize, interest: Interest) -> io::Result<()> {
+            let event = match interest {
+                Interest::Readable => Event::readable(key),
+                Interest::Writable => Event::writable(key),
+                Interest::Both => Event::all(key),
+                // It may be readable at any time, and this system cannot ask for the rest alone.
+                Interest::Urgent => Event::none(key),
+            };
+            // SAFETY: the descriptor must be taken out of the poller before it is closed.
+            // `Poller::watch` takes it out if this fails. Otherwise `Registered` owns it, gives out
+            // nothing but shared references to it, and takes it out when it goes to another poller
+            // or is dropped, before the socket itself is dropped.
+            unsafe { self.poller.add_with_mode(socket, event, PollMode::Edge) }
         }
 
         pub(super) fn ring(&self) {
