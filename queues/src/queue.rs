@@ -51,7 +51,7 @@ pub use self::builder::{QueueBuilder, TargetQueue};
 pub(crate) use self::core::QueueCore;
 pub(crate) use self::current::{Frame, OnMainThread, Whereabouts, is_part_of};
 pub use self::delayed::Timer;
-pub use self::error::{DeadlockError, Rejected, SyncError, TrySyncError};
+pub use self::error::{DeadlockError, NotSuspended, Rejected, SyncError, TrySyncError};
 use self::level::Level;
 pub(crate) use self::level::{Kept, Target};
 use self::life::{Handle, Weak};
@@ -386,7 +386,7 @@ impl Queue {
     /// When it is suspended 2^30 - 1 times already.
     #[doc(alias = "dispatch_suspend")]
     pub fn suspend(&self) {
-        assert!(self.level().suspend(), "queue {:?} is suspended too often: somebody forgets to resume", self.label());
+        self.level().suspend();
     }
 
     /// Takes one [`suspend`](Self::suspend) back.
@@ -408,7 +408,7 @@ impl Queue {
     /// [`NotSuspended`] when it was resumed as often as suspended.
     #[doc(alias = "dispatch_resume")]
     pub fn resume(&self) -> Result<(), NotSuspended> {
-        if self.level().resume() { Ok(()) } else { Err(NotSuspended::queue(self.label())) }
+        self.level().resume()
     }
 
     /// Lets a queue that was built [inactive](QueueBuilder::inactive) run. Any other queue is
@@ -529,41 +529,3 @@ impl Runtime {
         Queue::builder(label).runtime(self).build()
     }
 }
-
-/// The error of a [`Queue::resume`] without a [`Queue::suspend`] to take back. A source has the
-/// same error.
-///
-/// ```
-/// use singletrack_queues::{NotSuspended, Queue};
-///
-/// let error: NotSuspended = Queue::new("printer").resume().unwrap_err();
-/// assert!(error.to_string().contains("printer"));
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotSuspended {
-    what: &'static str,
-    label: String,
-}
-
-impl NotSuspended {
-    pub(crate) fn queue(label: &str) -> Self {
-        Self { what: "queue", label: label.to_owned() }
-    }
-
-    /// The error of a source on the queue of that label.
-    pub(crate) fn source(label: &str) -> Self {
-        Self { what: "a source on queue", label: label.to_owned() }
-    }
-}
-
-impl fmt::Display for NotSuspended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, label } = self;
-        write!(
-            f,
-            "{what} {label:?} is not suspended: it was resumed as often as suspended; call suspend before each resume"
-        )
-    }
-}
-
-impl std::error::Error for NotSuspended {}

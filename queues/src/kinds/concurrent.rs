@@ -527,7 +527,7 @@ impl ConcurrentQueue {
     /// If it is suspended 2^30 - 1 times already.
     #[doc(alias = "dispatch_suspend")]
     pub fn suspend(&self) {
-        assert!(self.level().suspend(), "queue {:?} is suspended too often: somebody forgets to resume", self.label());
+        self.level().suspend();
     }
 
     /// Undoes one [`suspend`](Self::suspend).
@@ -545,7 +545,7 @@ impl ConcurrentQueue {
     /// [`NotSuspended`] if it was resumed as often as it was suspended.
     #[doc(alias = "dispatch_resume")]
     pub fn resume(&self) -> Result<(), NotSuspended> {
-        if self.level().resume() { Ok(()) } else { Err(NotSuspended::queue(self.label())) }
+        self.level().resume()
     }
 
     /// Lets a queue that was built [inactive](ConcurrentQueueBuilder::inactive) run. A queue that

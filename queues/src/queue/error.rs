@@ -1,4 +1,4 @@
-//! The reasons why a `sync` did not run.
+//! The errors of queues.
 
 use std::any::Any;
 use std::fmt;
@@ -359,3 +359,41 @@ impl<F> fmt::Display for Rejected<F> {
 }
 
 impl<F> std::error::Error for Rejected<F> {}
+
+/// The error of a [`Queue::resume`] without a [`Queue::suspend`] to take back. A source has the
+/// same error.
+///
+/// ```
+/// use singletrack_queues::{NotSuspended, Queue};
+///
+/// let error: NotSuspended = Queue::new("printer").resume().unwrap_err();
+/// assert!(error.to_string().contains("printer"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotSuspended {
+    what: &'static str,
+    label: String,
+}
+
+impl NotSuspended {
+    pub(crate) fn queue(label: &str) -> Self {
+        Self { what: "queue", label: label.to_owned() }
+    }
+
+    /// The error of a source on the queue of that label.
+    pub(crate) fn source(label: &str) -> Self {
+        Self { what: "a source on queue", label: label.to_owned() }
+    }
+}
+
+impl fmt::Display for NotSuspended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, label } = self;
+        write!(
+            f,
+            "{what} {label:?} is not suspended: it was resumed as often as suspended; call suspend before each resume"
+        )
+    }
+}
+
+impl std::error::Error for NotSuspended {}

@@ -7,25 +7,23 @@
 
 use std::ptr;
 
+use super::error::NotSuspended;
 use super::level::Level;
 use crate::base::report;
 use crate::base::state::{Cleared, Resumed};
 use crate::pool::Place;
 
 impl dyn Level {
-    /// `false`: it is suspended too often.
-    pub(crate) fn suspend(&self) -> bool {
+    pub(crate) fn suspend(&self) {
         self.shut();
-        let counted = self.head().state.suspend();
-        if !counted {
+        if !self.head().state.suspend() {
             self.open(1);
+            panic!("queue {:?} is suspended too often: somebody forgets to resume", self.label());
         }
-        counted
     }
 
-    /// `false`: it was not suspended.
-    pub(crate) fn resume(&self) -> bool {
-        self.goes_on(self.head().state.resume())
+    pub(crate) fn resume(&self) -> Result<(), NotSuspended> {
+        if self.goes_on(self.head().state.resume()) { Ok(()) } else { Err(NotSuspended::queue(self.label())) }
     }
 
     pub(crate) fn activate(&self) {
