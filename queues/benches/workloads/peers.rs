@@ -6,6 +6,7 @@
 //! another.
 
 mod desync;
+mod mail;
 mod mutex;
 mod rayon;
 mod singletrack;

@@ -14,15 +14,10 @@ use super::super::round_trip::{self, Asked};
 use super::super::verify;
 use super::super::workloads::Load;
 use super::Peer;
+use super::mail::Mail;
 
 /// The peer.
 pub(crate) struct ThreadsPeer;
-
-/// An entry of an actor's channel.
-enum Mail<A: Actor> {
-    Message(A::Message),
-    Visit(Box<dyn FnOnce(&mut A) + Send>),
-}
 
 /// The handle of an actor's thread.
 pub(crate) struct Address<A: Actor>(Sender<Mail<A>>);
@@ -52,13 +47,10 @@ impl Queues for Threads {
     }
 
     fn queue<A: Actor>(&self, mut actor: A) -> Address<A> {
-        let (address, mailbox) = channel();
+        let (address, mailbox) = channel::<Mail<A>>();
         let thread = thread::spawn(move || {
             for mail in mailbox {
-                match mail {
-                    Mail::Message(message) => actor.receive(message),
-                    Mail::Visit(visit) => visit(&mut actor),
-                }
+                mail.open(&mut actor);
             }
         });
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(thread);

@@ -21,6 +21,7 @@ use super::super::savina;
 use super::super::tree::{self, NestedQueues};
 use super::super::verify::{self, Latch};
 use super::super::workloads::{Load, power_of_ten, sum_below};
+use super::mail::Mail;
 use super::{Peer, actor_workloads};
 
 /// The peer.
@@ -32,12 +33,6 @@ fn runtime(workers: usize) -> Runtime {
         .enable_time()
         .build()
         .expect("tokio's runtime could not be started")
-}
-
-/// An entry of an actor's channel.
-enum Mail<A: Actor> {
-    Message(A::Message),
-    Visit(Box<dyn FnOnce(&mut A) + Send>),
 }
 
 /// The handle of an actor's task.
@@ -59,13 +54,10 @@ impl<A: Actor> Address<A> {
 
 /// The life of an actor, and the address to reach it.
 fn actor<A: Actor>(mut actor: A) -> (Address<A>, impl Future<Output = ()> + Send) {
-    let (address, mut mailbox) = unbounded_channel();
+    let (address, mut mailbox) = unbounded_channel::<Mail<A>>();
     let life = async move {
         while let Some(mail) = mailbox.recv().await {
-            match mail {
-                Mail::Message(message) => actor.receive(message),
-                Mail::Visit(visit) => visit(&mut actor),
-            }
+            mail.open(&mut actor);
         }
     };
     (Address(address), life)
